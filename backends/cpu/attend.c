@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The attention driver. A task is one split of one sequence and KV head. It walks its tokens in tiles and feeds each
+ * tile to all query rows of the group, so that every KV row is read, and expanded, once per pass.
+ *
+ * Query rows are cut into chunks that belong to one query token, since those see the same positions: a tile then holds,
+ * for each chunk, only rows that it sees, and what it must not see cannot reach it, NaN included. With a single chunk
+ * the records go straight to the kernel; with more, each tile is first expanded to dense rows in the cache, once for
+ * all.
+ */
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backends/cpu/cpu.h"
+#include "backends/cpu/numbers.h"
+#include "backends/cpu/pages.h"
+
+/* Rows of state (a query and its accumulator) of one pass over the tokens; more take several passes. */
+#define PASS_ROWS 32
+
+const uint64_t skv_cpu_empty_record[SKV_WORDS_MAX + SKV_READ_SLACK / 8];
+
+struct attend_job {
+    const struct skv_cpu_kernels *kernels;
+    const struct skv_attend_params *params;
+    const struct skv_attend_plan *plan;
+    enum skv_cpu_math math;
+    uint32_t group;
+    float *part_out, *part_lse;
+};
+
+/* The running state of a chunk for one kind of tile. Kernels for records and for dense rows keep theirs in orders of
+ * their own, so each has one, and the two are merged like splits in the end. */
+struct state {
+    const struct skv_cpu_attend *kernel; /* NULL: no such tiles come */
+    float *qp, *o;
+    float mx[SKV_CPU_M_MAX], sum[SKV_CPU_M_MAX];
+};
+
+/* Rows of one query token: at most m of them. */
+struct chunk {
+    uint32_t n_rows, m;
+    uint64_t i_new, i_q_head; /* of row 0 */
+    uint64_t position;        /* of the query token, where it exists */
+    bool exists;
+    struct state state[SKV_CPU_SOURCE_COUNT];
+};
+
+/* What one task works on. */
+struct task {
+    const struct attend_job *job;
+    uint32_t i_seq, i_head, i_split;
+    uint64_t cache_tokens, n_tokens;
+    uint64_t first, end; /* tokens of the split that exist */
+};
+
+/* -------------------------------------------------------------------------------------------------------------- tiles
+ */
+
+struct tile {
+    uint64_t first; /* position of row 0 */
+    uint32_t n;
+    bool dense;
+    const uint8_t *k[SKV_CPU_TILE], *v[SKV_CPU_TILE];
+};
+
+static void cache_rows(const struct task *task, const struct skv_pool *pool, struct skv_span blocks, uint64_t first,
+                       uint32_t n, const uint8_t **row)
+{
+    const struct skv_layout *layout = pool->layout;
+    const struct skv_layout_slot *head = &layout->head[task->i_head];
+    const int32_t *table = (const int32_t *)skv_host(blocks) + (uint64_t)task->i_seq * task->job->params->block_stride;
+    for (uint32_t t = 0; t < n;) {
+        uint32_t i_slot = (uint32_t)((first + t) % layout->page_tokens);
+        uint32_t here = layout->page_tokens - i_slot < n - t ? layout->page_tokens - i_slot : n - t;
+        const uint8_t *page =
+            skv_cpu_page(pool, (uint64_t)(uint32_t)table[(first + t) / layout->page_tokens], task->i_head);
+        if (layout->form == SKV_RAGGED)
+            for (uint32_t i = 0; i < here; i++)
+                row[t + i] = skv_cpu_ragged_record(layout, head->page_bytes, page, i_slot + i);
+        else
+            for (uint32_t i = 0; i < here; i++)
+                row[t + i] = page + (uint64_t)(i_slot + i) * head->row_stride;
+        t += here;
+    }
+}
+
+static void tail_rows(const struct task *task, struct skv_span tail, uint64_t first, uint32_t n, const uint8_t **row)
+{
+    const struct skv_attend_params *params = task->job->params;
+    const uint16_t *values = (const uint16_t *)skv_host(tail) + task->i_seq * params->tail_seq_stride +
+                             task->i_head * params->tail_head_stride;
+    for (uint32_t t = 0; t < n; t++)
+        row[t] = (const uint8_t *)(values + (first + t) * params->tail_token_stride);
+}
+
+/* The tile at position `first`, up to `end`, empty when that is reached; it never mixes cache and tail. */
+static void make_tile(const struct task *task, uint64_t first, uint64_t end, struct tile *tile)
+{
+    const struct skv_attend_params *params = task->job->params;
+    tile->first = first;
+    tile->n = 0;
+    tile->dense = first >= task->cache_tokens;
+    if (first >= end)
+        return;
+    uint64_t limit = tile->dense || end < task->cache_tokens ? end : task->cache_tokens;
+    tile->n = limit - first < SKV_CPU_TILE ? (uint32_t)(limit - first) : SKV_CPU_TILE;
+    if (tile->dense) {
+        tail_rows(task, params->k_tail, first - task->cache_tokens, tile->n, tile->k);
+        tail_rows(task, params->v_tail, first - task->cache_tokens, tile->n, tile->v);
+    } else {
+        cache_rows(task, &params->k_pool, params->k_blocks, first, tile->n, tile->k);
+        cache_rows(task, &params->v_pool, params->v_blocks, first, tile->n, tile->v);
+    }
+}
+
+/* Rows to prefetch: `n` is 0 where that would not pay. */
+struct ahead {
+    const uint8_t *const *row;
+    uint32_t n, row_bytes;
+};
+
+/* Replaces the rows by their dense expansion in scratch of [2][SKV_CPU_TILE][head_dim]. */
+static void expand_tile(const struct skv_cpu_kernels *kernels, uint32_t head_dim, uint16_t *scratch, struct tile *tile)
+{
+    if (tile->dense)
+        return;
+    for (uint32_t t = 0; t < tile->n; t++) {
+        uint16_t *k = scratch + (size_t)t * head_dim, *v = k + (size_t)SKV_CPU_TILE * head_dim;
+        kernels->unpack(tile->k[t], head_dim, k);
+        kernels->unpack(tile->v[t], head_dim, v);
+        tile->k[t] = (const uint8_t *)k;
+        tile->v[t] = (const uint8_t *)v;
+    }
+    tile->dense = true;
+}
+
+/* --------------------------------------------------------------------------------------------------------- visibility
+ */
+
+/* Positions that a query at `position` sees: [0, sinks) and [begin, position]. */
+static uint64_t window_begin(const struct skv_attend_params *params, uint64_t position)
+{
+    return params->window && position + 1 > params->window ? position + 1 - params->window : 0;
+}
+
+/* The rows of a tile that a chunk sees. Returns their number; all rows visible is the usual case and copies nothing. */
+static uint32_t visible_rows(const struct skv_attend_params *params, const struct chunk *chunk, const struct tile *tile,
+                             const uint8_t **k, const uint8_t **v)
+{
+    if (!chunk->exists)
+        return 0;
+    uint64_t begin = window_begin(params, chunk->position);
+    if (tile->first >= begin && tile->first + tile->n <= chunk->position + 1)
+        return tile->n;
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < tile->n; t++) {
+        uint64_t position = tile->first + t;
+        if (position > chunk->position || (position < begin && position >= params->sink_tokens))
+            continue;
+        k[n] = tile->k[t];
+        v[n++] = tile->v[t];
+    }
+    return n;
+}
+
+/* No chunk sees positions in [*from, *to): where a window leaves a gap behind the sinks, walk over it. */
+static uint64_t skip_gap(const struct skv_attend_params *params, const struct chunk *chunks, uint32_t n_chunks,
+                         uint64_t position)
+{
+    if (!params->window || position < params->sink_tokens)
+        return position;
+    uint64_t begin = UINT64_MAX;
+    for (uint32_t i = 0; i < n_chunks; i++) {
+        uint64_t its = chunks[i].exists ? window_begin(params, chunks[i].position) : UINT64_MAX;
+        begin = its < begin ? its : begin;
+    }
+    return begin > position ? begin : position;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- chunks
+ */
+
+/* The kernel for n rows: the smallest m that holds them, else the largest. */
+static const struct skv_cpu_attend *find_kernel(const struct attend_job *job, enum skv_cpu_source source, uint32_t n,
+                                                uint32_t *m)
+{
+    uint32_t i = 0;
+    while (i + 1 < SKV_CPU_M_COUNT && 1u << i < n)
+        i++;
+    *m = 1u << i;
+    return &job->kernels->attend[job->math][source][i];
+}
+
+static void start_chunk(const struct task *task, struct chunk *chunk)
+{
+    const struct skv_attend_params *params = task->job->params;
+    uint32_t d = params->head_dim, q_bytes = skv_dtype_bytes((skv_dtype)params->q_dtype);
+    float q[SKV_CPU_M_MAX * SKV_HEAD_DIM_MAX];
+    const char *queries = skv_host(params->q);
+    for (uint32_t r = 0; r < chunk->m; r++) {
+        uint64_t element = task->i_seq * params->q_seq_stride + chunk->i_new * params->q_token_stride +
+                           (chunk->i_q_head + r) * params->q_head_stride;
+        if (r < chunk->n_rows)
+            skv_load_row(queries + element * q_bytes, params->q_dtype, d, q + (size_t)r * d);
+        else
+            memset(q + (size_t)r * d, 0, d * sizeof *q);
+    }
+    chunk->exists = task->n_tokens + chunk->i_new >= params->n_new;
+    chunk->position = chunk->exists ? task->n_tokens + chunk->i_new - params->n_new : 0;
+    for (int source = 0; source < SKV_CPU_SOURCE_COUNT; source++) {
+        struct state *state = &chunk->state[source];
+        if (!state->kernel)
+            continue;
+        state->kernel->prepare(q, d, state->qp);
+        memset(state->o, 0, (size_t)chunk->m * SKV_CPU_D_PAD(d) * sizeof *state->o);
+        for (uint32_t r = 0; r < chunk->m; r++) {
+            state->mx[r] = -INFINITY;
+            state->sum[r] = 0;
+        }
+    }
+}
+
+/* softcap * tanh(scale * s / softcap) in place of scale * s. */
+static void cap_scores(const struct skv_attend_params *params, float *s, uint32_t n, uint32_t m)
+{
+    float inner = params->scale / params->softcap;
+    for (uint32_t r = 0; r < m; r++)
+        for (uint32_t t = 0; t < n; t++)
+            s[r * SKV_CPU_TILE + t] = params->softcap * tanhf(s[r * SKV_CPU_TILE + t] * inner);
+}
+
+/* Tokens between two rounds of prefetching. */
+#define STEP_ROWS 16
+#define LINE_BYTES 64
+
+/* Tokens between two rounds of prefetching. */
+#define STEP_ROWS 16
+#define LINE_BYTES 64
+
+/* What to prefetch of a tile. Hardware prefetchers follow dense rows well enough for a single query row, and lose the
+ * trail at every page of records, since the next page of the same head lies a block away. */
+static struct ahead rows_ahead(const struct skv_attend_params *params, const struct tile *tile,
+                               const uint8_t *const *row, uint32_t m)
+{
+    if (tile->n == 0 || (tile->dense && m == 1))
+        return (struct ahead){row, 0, 0};
+    /* Rows of a page follow each other; a record's size is its successor's distance, or less. */
+    uint32_t row_bytes = SKV_RECORD_BYTES(params->head_dim, params->head_dim);
+    uintptr_t distance = tile->n > 1 ? (uintptr_t)row[1] - (uintptr_t)row[0] : row_bytes;
+    return (struct ahead){row, tile->n, distance < row_bytes ? (uint32_t)distance : row_bytes};
+}
+
+/* Asks for rows first … first + STEP_ROWS of a list that will be read in about a tile's time: as one range where the
+ * first and the last are as far apart as their number says. Always inlined: GCC takes a function that only prefetches
+ * for one without effects, and drops calls of it. */
+static inline __attribute__((always_inline)) void prefetch_rows(const struct ahead *ahead, uint32_t first)
+{
+    if (first >= ahead->n)
+        return;
+    uint32_t last = first + STEP_ROWS < ahead->n ? first + STEP_ROWS - 1 : ahead->n - 1;
+    if ((uintptr_t)ahead->row[last] - (uintptr_t)ahead->row[first] <= (uint64_t)(last - first) * ahead->row_bytes) {
+        const uint8_t *end = ahead->row[last] + ahead->row_bytes;
+        for (const uint8_t *line = ahead->row[first]; line < end; line += LINE_BYTES)
+            __builtin_prefetch(line, 0, 2);
+        return;
+    }
+    for (uint32_t t = first; t <= last; t++)
+        for (uint32_t byte = 0; byte < ahead->row_bytes; byte += LINE_BYTES)
+            __builtin_prefetch(ahead->row[t] + byte, 0, 2);
+}
+
+/* Runs one tile through one chunk; `after_k` is prefetched during q.k, `after_v` during p.v. */
+static void feed_chunk(const struct attend_job *job, const struct tile *tile, struct chunk *chunk, float *s,
+                       const struct ahead *after_k, const struct ahead *after_v)
+{
+    const struct skv_attend_params *params = job->params;
+    const uint8_t *seen_k[SKV_CPU_TILE], *seen_v[SKV_CPU_TILE];
+    uint32_t n = visible_rows(params, chunk, tile, seen_k, seen_v);
+    if (n == 0)
+        return;
+    const uint8_t *const *k = n == tile->n ? tile->k : seen_k, *const *v = n == tile->n ? tile->v : seen_v;
+    struct state *state = &chunk->state[tile->dense ? SKV_CPU_DENSE : SKV_CPU_RECORDS];
+    float corr[SKV_CPU_M_MAX], scale = params->scale;
+    static const float one[SKV_CPU_M_MAX] = {1, 1, 1, 1, 1, 1, 1, 1};
+    for (uint32_t t = 0; t < n; t += STEP_ROWS) {
+        prefetch_rows(after_k, t);
+        state->kernel->qk(k + t, n - t < STEP_ROWS ? n - t : STEP_ROWS, state->qp, params->head_dim, s + t);
+    }
+    if (params->softcap > 0) {
+        cap_scores(params, s, n, chunk->m);
+        scale = 1;
+    }
+    job->kernels->softmax(s, n, chunk->m, scale, state->mx, state->sum, corr);
+    for (uint32_t t = 0; t < n; t += STEP_ROWS) {
+        prefetch_rows(after_v, t);
+        state->kernel->pv(v + t, n - t < STEP_ROWS ? n - t : STEP_ROWS, s + t, t ? one : corr, params->head_dim,
+                          state->o);
+    }
+}
+
+/* Normalized results of the chunk's states, as parts to merge: out [source][m][head_dim], lse [source][m]. */
+static uint32_t finish_states(const struct chunk *chunk, uint32_t d, float *out, float *lse)
+{
+    uint32_t n_parts = 0;
+    for (int source = 0; source < SKV_CPU_SOURCE_COUNT; source++) {
+        const struct state *state = &chunk->state[source];
+        if (!state->kernel)
+            continue;
+        float *part = out + (size_t)n_parts * SKV_CPU_M_MAX * d;
+        state->kernel->finish(state->o, d, part);
+        for (uint32_t r = 0; r < chunk->n_rows; r++) {
+            float sum = state->sum[r], scale = sum != 0 ? 1 / sum : 0;
+            for (uint32_t c = 0; c < d; c++)
+                part[(size_t)r * d + c] *= scale;
+            lse[n_parts * SKV_CPU_M_MAX + r] = sum != 0 ? state->mx[r] + logf(sum) : -INFINITY;
+        }
+        n_parts++;
+    }
+    return n_parts;
+}
+
+static inline uint64_t row_index(const struct skv_attend_params *params, uint32_t i_seq, uint64_t i_new,
+                                 uint64_t i_q_head)
+{
+    return ((uint64_t)i_seq * params->n_new + i_new) * params->n_q_heads + i_q_head;
+}
+
+/* Merges parts of one query row into the output. */
+static void write_row(const struct attend_job *job, uint32_t i_seq, uint64_t i_new, uint64_t i_q_head,
+                      const float *part_out, size_t out_stride, const float *part_lse, size_t lse_stride,
+                      uint64_t n_parts)
+{
+    const struct skv_attend_params *params = job->params;
+    const float *sinks = skv_host(params->sink_logits);
+    float *lse = skv_host(params->lse);
+    uint64_t element =
+        i_seq * params->out_seq_stride + i_new * params->out_token_stride + i_q_head * params->out_head_stride;
+    skv_cpu_merge_row(part_out, out_stride, part_lse, lse_stride, n_parts, sinks ? sinks + i_q_head : NULL,
+                      params->head_dim, params->out_dtype,
+                      (char *)skv_host(params->out) + element * skv_dtype_bytes((skv_dtype)params->out_dtype),
+                      lse ? lse + row_index(params, i_seq, i_new, i_q_head) : NULL);
+}
+
+/* Each row's result goes to its split's place in the workspace, or with one split to the output. */
+static void finish_chunk(const struct task *task, const struct chunk *chunk)
+{
+    const struct attend_job *job = task->job;
+    const struct skv_attend_params *params = job->params;
+    uint32_t d = params->head_dim;
+    float out[SKV_CPU_SOURCE_COUNT * SKV_CPU_M_MAX * SKV_HEAD_DIM_MAX], lse[SKV_CPU_SOURCE_COUNT * SKV_CPU_M_MAX];
+    uint32_t n_parts = finish_states(chunk, d, out, lse);
+    size_t out_stride = (size_t)SKV_CPU_M_MAX * d;
+    for (uint32_t r = 0; r < chunk->n_rows; r++) {
+        const float *row = out + (size_t)r * d;
+        if (job->plan->n_splits == 1) {
+            write_row(job, task->i_seq, chunk->i_new, chunk->i_q_head + r, row, out_stride, lse + r, SKV_CPU_M_MAX,
+                      n_parts);
+            continue;
+        }
+        uint64_t i_part = task->i_split * row_index(params, params->n_seqs, 0, 0) +
+                          row_index(params, task->i_seq, chunk->i_new, chunk->i_q_head + r);
+        skv_cpu_merge_row(row, out_stride, lse + r, SKV_CPU_M_MAX, n_parts, NULL, d, SKV_F32,
+                          job->part_out + i_part * d, job->part_lse + i_part);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------------- tasks
+ */
+
+/* Cuts the query rows from *i_row on (i_new * group + g) into chunks, as many as fit one pass. Returns their number. */
+static uint32_t cut_chunks(const struct task *task, uint32_t *i_row, float *memory, struct chunk *chunks)
+{
+    const struct attend_job *job = task->job;
+    const struct skv_attend_params *params = job->params;
+    uint32_t n_rows = params->n_new * job->group, pad = SKV_CPU_D_PAD(params->head_dim), used = 0, n_chunks = 0;
+    bool single = n_rows <= SKV_CPU_M_MAX && params->n_new == 1;
+    while (*i_row < n_rows) {
+        struct chunk *chunk = &chunks[n_chunks];
+        uint32_t g = *i_row % job->group, left = job->group - g;
+        memset(chunk, 0, sizeof *chunk);
+        chunk->state[SKV_CPU_DENSE].kernel = find_kernel(job, SKV_CPU_DENSE, left, &chunk->m);
+        if (single)
+            chunk->state[SKV_CPU_RECORDS].kernel = find_kernel(job, SKV_CPU_RECORDS, left, &chunk->m);
+        if (used + 2 * chunk->m > PASS_ROWS)
+            break;
+        chunk->n_rows = left < chunk->m ? left : chunk->m;
+        chunk->i_new = *i_row / job->group;
+        chunk->i_q_head = (uint64_t)task->i_head * job->group + g;
+        for (int source = 0; source < SKV_CPU_SOURCE_COUNT; source++) {
+            struct state *state = &chunk->state[source];
+            if (!state->kernel)
+                continue;
+            state->qp = memory + (size_t)used * 2 * pad;
+            state->o = state->qp + (size_t)chunk->m * pad;
+            used += chunk->m;
+        }
+        *i_row += chunk->n_rows;
+        n_chunks++;
+    }
+    return n_chunks;
+}
+
+static void attend_task(void *context, size_t i_task)
+{
+    const struct attend_job *job = context;
+    const struct skv_attend_params *params = job->params;
+    const int32_t *cache_lens = skv_host(params->cache_lens), *tail_lens = skv_host(params->tail_lens);
+    struct task task = {.job = job};
+    /* Splits of one head follow each other, so that neighbouring tasks read neighbouring memory. */
+    task.i_split = (uint32_t)(i_task % job->plan->n_splits);
+    task.i_head = (uint32_t)(i_task / job->plan->n_splits % params->n_kv_heads);
+    task.i_seq = (uint32_t)(i_task / job->plan->n_splits / params->n_kv_heads);
+    task.cache_tokens = cache_lens ? (uint64_t)cache_lens[task.i_seq] : params->max_cache_tokens;
+    task.n_tokens = task.cache_tokens + (tail_lens ? (uint64_t)tail_lens[task.i_seq] : params->max_tail_tokens);
+    task.first = (uint64_t)task.i_split * job->plan->split_tokens;
+    task.end =
+        task.n_tokens < task.first + job->plan->split_tokens ? task.n_tokens : task.first + job->plan->split_tokens;
+
+    _Alignas(64) float memory[2 * PASS_ROWS * SKV_HEAD_DIM_MAX];
+    _Alignas(64) float s[SKV_CPU_M_MAX * SKV_CPU_TILE];
+    _Alignas(64) uint16_t scratch[2 * SKV_CPU_TILE * SKV_HEAD_DIM_MAX];
+    struct chunk chunks[PASS_ROWS];
+    for (uint32_t i_row = 0; i_row < params->n_new * job->group;) {
+        uint32_t n_chunks = cut_chunks(&task, &i_row, memory, chunks);
+        for (uint32_t i = 0; i < n_chunks; i++)
+            start_chunk(&task, &chunks[i]);
+        bool expand = chunks[0].state[SKV_CPU_RECORDS].kernel == NULL;
+        uint64_t position = skip_gap(params, chunks, n_chunks, task.first);
+        struct tile tiles[2], *tile = &tiles[0], *next = &tiles[1];
+        make_tile(&task, position, task.end, tile);
+        while (tile->n) {
+            position = skip_gap(params, chunks, n_chunks, position + tile->n);
+            make_tile(&task, position, task.end, next);
+            struct ahead v_rows = rows_ahead(params, tile, tile->v, chunks[0].m);
+            struct ahead k_rows = rows_ahead(params, next, next->k, chunks[0].m), none = {0};
+            if (expand)
+                expand_tile(job->kernels, params->head_dim, scratch, tile);
+            for (uint32_t i = 0; i < n_chunks; i++)
+                feed_chunk(job, tile, &chunks[i], s, i || expand ? &none : &v_rows, i ? &none : &k_rows);
+            struct tile *done = tile;
+            tile = next;
+            next = done;
+        }
+        for (uint32_t i = 0; i < n_chunks; i++)
+            finish_chunk(&task, &chunks[i]);
+    }
+}
+
+/* Merges the splits of one query row. */
+static void merge_task(void *context, size_t i_row)
+{
+    const struct attend_job *job = context;
+    const struct skv_attend_params *params = job->params;
+    uint64_t n_rows = row_index(params, params->n_seqs, 0, 0), per_seq = (uint64_t)params->n_new * params->n_q_heads;
+    write_row(job, (uint32_t)(i_row / per_seq), i_row % per_seq / params->n_q_heads, i_row % params->n_q_heads,
+              job->part_out + i_row * params->head_dim, n_rows * params->head_dim, job->part_lse + i_row, n_rows,
+              job->plan->n_splits);
+}
+
+enum skv_status skv_cpu_attend(struct skv_queue *queue, const struct skv_attend_params *params,
+                               const struct skv_attend_plan *plan)
+{
+    struct skv_cpu_device *cpu = skv_cpu_device_of(queue);
+    struct attend_job job = {
+        .kernels = &cpu->kernels,
+        .params = params,
+        .plan = plan,
+        .math = params->dtype == SKV_F16 ? SKV_CPU_F16 : SKV_CPU_BF16,
+        .group = params->n_q_heads / params->n_kv_heads,
+    };
+    /* A binary32 query would lose bits in a bf16 dot product. */
+    if (params->dtype == SKV_BF16 && params->q_dtype == SKV_BF16 &&
+        cpu->kernels.attend[SKV_CPU_BF16_DOT][SKV_CPU_DENSE][0].qk)
+        job.math = SKV_CPU_BF16_DOT;
+    if (plan->n_splits > 1) {
+        char *workspace = skv_host(params->workspace);
+        job.part_out = (float *)(workspace + plan->part_out_offset);
+        job.part_lse = (float *)(workspace + plan->part_lse_offset);
+    }
+    skv_cpu_pool_run(cpu->pool, attend_task, &job, (size_t)params->n_seqs * params->n_kv_heads * plan->n_splits);
+    if (plan->n_splits > 1)
+        skv_cpu_pool_run(cpu->pool, merge_task, &job, (size_t)row_index(params, params->n_seqs, 0, 0));
+
+    uint32_t m, single = params->n_new == 1 && job.group <= SKV_CPU_M_MAX;
+    const struct skv_cpu_attend *kernel =
+        find_kernel(&job, single && params->max_cache_tokens ? SKV_CPU_RECORDS : SKV_CPU_DENSE, job.group, &m);
+    snprintf(queue->last_kernel, sizeof queue->last_kernel, "attend %s%s%s", kernel->name,
+             !single && params->max_cache_tokens ? " of expanded tiles" : "", plan->n_splits > 1 ? " + merge" : "");
+    return SKV_OK;
+}

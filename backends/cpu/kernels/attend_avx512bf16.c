@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * bf16 rows and bf16 queries by vdpbf16ps, which multiplies pairs of neighbouring bf16 lanes and adds both products to
+ * a binary32 lane: half the work per element of f32 math. It reads subnormal inputs as zero (FORMAT.md section 9 allows
+ * for that).
+ *
+ * In q.k the pairs are neighbouring channels, as stored. In p.v they are neighbouring tokens: two rows are interleaved,
+ * and the softmax weights rounded to bf16 pairs. Interleaving works within 128-bit lanes, so an accumulator chunk of 32
+ * channels holds 0-3, 8-11, 16-19, 24-27 in its first vector and the others in its second.
+ */
+#include "backends/cpu/kernels/attend_avx512.h"
+
+/* Chunk i (32 channels) of a row. */
+INLINE __m512i load_words(int dense, struct cursor *at, uint32_t d, uint32_t i)
+{
+    if (dense) {
+        const uint8_t *from = at->value;
+        at->value += 64;
+        if (d % 32 && 32 * i + 32 > d)
+            return _mm512_maskz_loadu_epi16((__mmask32)((1u << d % 32) - 1), from);
+        return _mm512_loadu_si512(from);
+    }
+    uint32_t mask = load_mask(at, d, i);
+    __m512i x = expand16((__mmask32)mask, _mm512_loadu_si512(at->value));
+    at->value += 2 * __builtin_popcount(mask);
+    return x;
+}
+
+INLINE __m512 dot(__m512 acc, __m512i a, __m512i b)
+{
+    return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
+}
+
+/* seek() wants a kind only to tell dense rows from records. */
+INLINE enum row_kind kind_of(int dense)
+{
+    return dense ? DENSE_BF16 : EXPAND16_BF16;
+}
+
+INLINE void qk_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n, const uint16_t *q, uint32_t d,
+                   float *s)
+{
+    uint32_t n_chunks = (d + 31) / 32, pad = SKV_CPU_D_PAD(d), count = 16 / m;
+    for (uint32_t first = 0; first < n; first += count) {
+        __m512 acc[16];
+        if (m == 1) {
+#pragma GCC unroll 16
+            for (uint32_t t = 0; t < 16; t++) {
+                struct cursor at = seek(kind_of(dense), row[first + t < n ? first + t : n - 1], d, 0);
+                acc[t] = _mm512_setzero_ps();
+#pragma GCC unroll 4
+                for (uint32_t i = 0; i < n_chunks; i++)
+                    acc[t] = dot(acc[t], load_words(dense, &at, d, i), _mm512_load_si512(q + 32 * i));
+            }
+            store_scores(reduce16(acc), 1, first, s);
+            continue;
+        }
+        struct cursor at[8];
+        seek_rows(kind_of(dense), row, n, first, count, d, at);
+#pragma GCC unroll 16
+        for (uint32_t i = 0; i < 16; i++)
+            acc[i] = _mm512_setzero_ps();
+        for (uint32_t i = 0; i < n_chunks; i++) {
+            __m512i k[8];
+#pragma GCC unroll 8
+            for (uint32_t t = 0; t < count; t++)
+                k[t] = load_words(dense, &at[t], d, i);
+#pragma GCC unroll 8
+            for (uint32_t g = 0; g < m; g++) {
+                __m512i query = _mm512_load_si512(q + g * pad + 32 * i);
+#pragma GCC unroll 8
+                for (uint32_t t = 0; t < count; t++)
+                    acc[g * count + t] = dot(acc[g * count + t], k[t], query);
+            }
+        }
+        store_scores(reduce16(acc), m, first, s);
+    }
+}
+
+/* `pairs` holds each query row's weights as bf16, [m][SKV_CPU_TILE], zero from n on. */
+INLINE void pv_pass_dot(int dense, uint32_t m, uint32_t chunks, uint32_t first_chunk, const uint8_t *const *row,
+                        uint32_t n, const uint16_t *pairs, const float *corr, uint32_t d, float *o)
+{
+    uint32_t pad = SKV_CPU_D_PAD(d);
+    __m512 acc[8][8];
+#pragma GCC unroll 8
+    for (uint32_t g = 0; g < m; g++)
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < 2 * chunks; i++)
+            acc[g][i] = _mm512_mul_ps(_mm512_load_ps(o + g * pad + 32 * first_chunk + 16 * i), _mm512_set1_ps(corr[g]));
+    for (uint32_t t = 0; t < n; t += 2) {
+        /* A last row without a partner meets zeros, not a row that does not exist. */
+        int partner = t + 1 < n;
+        struct cursor at0 = seek(kind_of(dense), row[t], d, first_chunk);
+        struct cursor at1 = seek(kind_of(dense), row[partner ? t + 1 : t], d, first_chunk);
+        __m512i v[8];
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < chunks; i++) {
+            __m512i x = load_words(dense, &at0, d, first_chunk + i), y = load_words(dense, &at1, d, first_chunk + i);
+            y = partner ? y : _mm512_setzero_si512();
+            v[2 * i] = _mm512_unpacklo_epi16(x, y);
+            v[2 * i + 1] = _mm512_unpackhi_epi16(x, y);
+        }
+#pragma GCC unroll 8
+        for (uint32_t g = 0; g < m; g++) {
+            uint32_t pair;
+            memcpy(&pair, pairs + g * SKV_CPU_TILE + t, sizeof pair);
+            __m512i weight = _mm512_set1_epi32((int)pair);
+#pragma GCC unroll 8
+            for (uint32_t i = 0; i < 2 * chunks; i++)
+                acc[g][i] = dot(acc[g][i], v[i], weight);
+        }
+    }
+#pragma GCC unroll 8
+    for (uint32_t g = 0; g < m; g++)
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < 2 * chunks; i++)
+            _mm512_store_ps(o + g * pad + 32 * first_chunk + 16 * i, acc[g][i]);
+}
+
+INLINE void pv_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n, const float *s, const float *corr,
+                   uint32_t d, float *o)
+{
+    _Alignas(64) uint16_t pairs[SKV_CPU_M_MAX * SKV_CPU_TILE];
+    for (uint32_t g = 0; g < m; g++)
+        for (uint32_t t = 0; t < n; t += 16) {
+            __mmask16 lanes = n - t >= 16 ? 0xffff : (__mmask16)((1u << (n - t)) - 1);
+            __m512 weights = _mm512_maskz_load_ps(lanes, s + g * SKV_CPU_TILE + t);
+            _mm256_store_si256((__m256i *)(void *)(pairs + g * SKV_CPU_TILE + t), (__m256i)_mm512_cvtneps_pbh(weights));
+        }
+    uint32_t n_chunks = (d + 31) / 32, chunks = m <= 2 ? 4 : 8 / m, i = 0;
+    for (; i + chunks <= n_chunks; i += chunks)
+        pv_pass_dot(dense, m, chunks, i, row, n, pairs, corr, d, o);
+    if (chunks == 4 && i + 2 <= n_chunks) {
+        pv_pass_dot(dense, m, 2, i, row, n, pairs, corr, d, o);
+        i += 2;
+    }
+    for (; i < n_chunks; i++)
+        pv_pass_dot(dense, m, 1, i, row, n, pairs, corr, d, o);
+}
+
+/* The queries are bf16-exact, so their upper halves are all of them. */
+INLINE void prepare_dot(uint32_t m, const float *q, uint32_t d, uint16_t *qp)
+{
+    uint32_t pad = SKV_CPU_D_PAD(d), bits;
+    memset(qp, 0, (size_t)m * pad * sizeof *qp);
+    for (uint32_t g = 0; g < m; g++)
+        for (uint32_t c = 0; c < d; c++) {
+            memcpy(&bits, &q[(size_t)g * d + c], sizeof bits);
+            qp[(size_t)g * pad + c] = (uint16_t)(bits >> 16);
+        }
+}
+
+INLINE void finish_dot(uint32_t m, const float *o, uint32_t d, float *out)
+{
+    uint32_t pad = SKV_CPU_D_PAD(d);
+    for (uint32_t g = 0; g < m; g++)
+        for (uint32_t c = 0; c < d; c++) {
+            uint32_t from = c / 32 * 32 + c % 8 / 4 * 16 + c % 32 / 8 * 4 + c % 4;
+            out[(size_t)g * d + c] = o[(size_t)g * pad + from];
+        }
+}
+
+#define DEFINE_DOT(NAME, DENSE, M)                                                                                     \
+    static void prepare_##NAME##_m##M(const float *q, uint32_t d, void *qp)                                            \
+    {                                                                                                                  \
+        prepare_dot(M, q, d, qp);                                                                                      \
+    }                                                                                                                  \
+    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s)          \
+    {                                                                                                                  \
+        if (d == 128)                                                                                                  \
+            qk_dot(DENSE, M, row, n, qp, 128, s);                                                                      \
+        else if (d == 64)                                                                                              \
+            qk_dot(DENSE, M, row, n, qp, 64, s);                                                                       \
+        else                                                                                                           \
+            qk_dot(DENSE, M, row, n, qp, d, s);                                                                        \
+    }                                                                                                                  \
+    static void pv_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, \
+                                 float *o)                                                                             \
+    {                                                                                                                  \
+        if (d == 128)                                                                                                  \
+            pv_dot(DENSE, M, row, n, s, corr, 128, o);                                                                 \
+        else if (d == 64)                                                                                              \
+            pv_dot(DENSE, M, row, n, s, corr, 64, o);                                                                  \
+        else                                                                                                           \
+            pv_dot(DENSE, M, row, n, s, corr, d, o);                                                                   \
+    }                                                                                                                  \
+    static void finish_##NAME##_m##M(const float *o, uint32_t d, float *out)                                           \
+    {                                                                                                                  \
+        finish_dot(M, o, d, out);                                                                                      \
+    }
+#define DEFINE_DOTS(NAME, DENSE) \
+    DEFINE_DOT(NAME, DENSE, 1)   \
+    DEFINE_DOT(NAME, DENSE, 2)   \
+    DEFINE_DOT(NAME, DENSE, 4)   \
+    DEFINE_DOT(NAME, DENSE, 8)
+
+DEFINE_DOTS(records, 0)
+DEFINE_DOTS(dense, 1)
+
+void skv_cpu_attend_avx512bf16(struct skv_cpu_kernels *table)
+{
+    table->isa = "avx512bf16";
+    FILL_VARIANTS(table->attend[SKV_CPU_BF16_DOT][SKV_CPU_RECORDS], "bf16dot.records", records, "avx512bf16");
+    FILL_VARIANTS(table->attend[SKV_CPU_BF16_DOT][SKV_CPU_DENSE], "bf16dot.dense", dense, "avx512bf16");
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Records by vpexpandw: the bitmap's bits are the expansion's mask as stored.
+ */
+#include "backends/cpu/kernels/attend_avx512.h"
+
+DEFINE_VARIANTS(f16_records, EXPAND16_F16)
+DEFINE_VARIANTS(bf16_records, EXPAND16_BF16)
+
+void skv_cpu_attend_avx512vbmi2(struct skv_cpu_kernels *table)
+{
+    table->isa = "avx512vbmi2";
+    FILL_VARIANTS(table->attend[SKV_CPU_F16][SKV_CPU_RECORDS], "f16.records", f16_records, "avx512vbmi2");
+    FILL_VARIANTS(table->attend[SKV_CPU_BF16][SKV_CPU_RECORDS], "bf16.records", bf16_records, "avx512vbmi2");
+}
