@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/conformance/suite.h"
+
+/* Every case, and whether it belongs to a quick run. */
+#define CASES(X)                            \
+    X(prune_token_magnitude, 1)             \
+    X(prune_token_weighted, 1)              \
+    X(prune_channel_magnitude, 1)           \
+    X(prune_channel_weighted, 1)            \
+    X(prune_channels, 1)                    \
+    X(prune_threshold, 1)                   \
+    X(prune_mask, 1)                        \
+    X(prune_every_value, 0)                 \
+    X(prune_empty, 1)                       \
+    X(compress_fixed_token_magnitude, 1)    \
+    X(compress_fixed_token_weighted, 1)     \
+    X(compress_fixed_channels, 1)           \
+    X(compress_ragged_token_magnitude, 1)   \
+    X(compress_ragged_token_weighted, 1)    \
+    X(compress_ragged_channel_magnitude, 1) \
+    X(compress_ragged_channel_weighted, 1)  \
+    X(compress_ragged_channels, 1)          \
+    X(compress_ragged_threshold, 1)         \
+    X(compress_ragged_mask, 1)              \
+    X(compress_append, 1)                   \
+    X(compress_empty, 1)                    \
+    X(ragged_overflow, 1)                   \
+    X(ragged_damaged, 1)                    \
+    X(ragged_damaged_append, 1)             \
+    X(ragged_page_bytes, 1)                 \
+    X(decompress_fixed, 1)                  \
+    X(decompress_ragged, 1)                 \
+    X(decompress_round_trip, 1)             \
+    X(decompress_damaged, 1)                \
+    X(decompress_empty, 1)
+
+#define DECLARE(id, is_quick)            \
+    extern const char suite_name_##id[]; \
+    enum suite_result suite_##id(struct suite_context *context);
+CASES(DECLARE)
+
+#define ENTRY(id, is_quick) {suite_name_##id, suite_##id, is_quick},
+const struct suite_case suite_cases[] = {CASES(ENTRY)};
+const size_t suite_n_cases = sizeof suite_cases / sizeof suite_cases[0];
