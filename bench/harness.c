@@ -60,9 +60,6 @@ double bench_ratio(const struct bench_series *series, int a, int b, double *low,
     return middle;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ ceilings
- */
-
 struct part {
     uint8_t *to;
     const uint8_t *from;
@@ -141,9 +138,6 @@ void bench_copy(void *to, const void *from, uint64_t to_bytes, uint64_t from_byt
 {
     sink = run_parts(copy_task, to, from, to_bytes, from_bytes, n_threads);
 }
-
-/* --------------------------------------------------------------------------------------------------------------- cache
- */
 
 static uint16_t encode(float value, skv_dtype dtype)
 {

@@ -53,9 +53,6 @@ static void print_head(const char *op, struct tool_device *on, const struct benc
            setting->dtype == SKV_F16 ? "f16" : "bf16", setting->kept, on->info.variant, setting->n_threads);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- attend
- */
-
 struct attend_context {
     struct tool_device *on;
     skv_attend_params sparse, dense;
@@ -145,9 +142,6 @@ void bench_attend(struct tool_device *on, const struct bench_setting *setting, c
     skv_buffer_destroy(dense->out.buffer);
     bench_free_cache(&cache);
 }
-
-/* ------------------------------------------------------------------------------------------------ compress, decompress
- */
 
 struct rows_context {
     struct tool_device *on;

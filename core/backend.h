@@ -16,9 +16,6 @@
 
 struct skv_device_ops;
 
-/* ------------------------------------------------------------------------------------------ objects of the front end
- */
-
 /* A backend allocates the object it derives from these (first member) in open / *_create. The front end fills the
  * fields marked F right after, and owns the reference count. */
 struct skv_device {
@@ -45,9 +42,6 @@ struct skv_timer {
     struct skv_device *device; /* F */
     int started, stopped;      /* F */
 };
-
-/* ------------------------------------------------------------------------------------------------- checked arguments
- */
 
 /* The public parameter structs are handed on with every default filled in: dtypes, strides, page sizes, block_stride,
  * v_blocks = k_blocks, scale, group_tokens, kept. The types below carry what the front end derived besides. */
@@ -83,9 +77,6 @@ static inline uint32_t skv_select_kept(const struct skv_select *select, uint32_t
 {
     return select->kept_per_head ? select->kept_per_head[i_head] : select->kept;
 }
-
-/* --------------------------------------------------------------------------------------------------------- the tables
- */
 
 struct skv_device_ops {
     /* life */

@@ -15,12 +15,10 @@
 
 #include "backends/cpu/cpu.h"
 #include "backends/cpu/numbers.h"
-#include "backends/cpu/pages.h"
+#include "backends/cpu/tiles.h"
 
 /* Rows of state (a query and its accumulator) of one pass over the tokens; more take several passes. */
 #define PASS_ROWS 32
-
-const uint64_t skv_cpu_empty_record[SKV_WORDS_MAX + SKV_READ_SLACK / 8];
 
 struct attend_job {
     const struct skv_cpu_kernels *kernels;
@@ -51,94 +49,11 @@ struct chunk {
 /* What one task works on. */
 struct task {
     const struct attend_job *job;
-    uint32_t i_seq, i_head, i_split;
-    uint64_t cache_tokens, n_tokens;
+    struct skv_cpu_rows rows; /* the sequence and the KV head */
+    uint32_t i_split;
+    uint64_t n_tokens;
     uint64_t first, end; /* tokens of the split that exist */
 };
-
-/* -------------------------------------------------------------------------------------------------------------- tiles
- */
-
-struct tile {
-    uint64_t first; /* position of row 0 */
-    uint32_t n;
-    bool dense;
-    const uint8_t *k[SKV_CPU_TILE], *v[SKV_CPU_TILE];
-};
-
-static void cache_rows(const struct task *task, const struct skv_pool *pool, struct skv_span blocks, uint64_t first,
-                       uint32_t n, const uint8_t **row)
-{
-    const struct skv_layout *layout = pool->layout;
-    const struct skv_layout_slot *head = &layout->head[task->i_head];
-    const int32_t *table = (const int32_t *)skv_host(blocks) + (uint64_t)task->i_seq * task->job->params->block_stride;
-    for (uint32_t t = 0; t < n;) {
-        uint32_t i_slot = (uint32_t)((first + t) % layout->page_tokens);
-        uint32_t here = layout->page_tokens - i_slot < n - t ? layout->page_tokens - i_slot : n - t;
-        const uint8_t *page =
-            skv_cpu_page(pool, (uint64_t)(uint32_t)table[(first + t) / layout->page_tokens], task->i_head);
-        if (layout->form == SKV_RAGGED)
-            for (uint32_t i = 0; i < here; i++)
-                row[t + i] = skv_cpu_ragged_record(layout, head->page_bytes, page, i_slot + i);
-        else
-            for (uint32_t i = 0; i < here; i++)
-                row[t + i] = page + (uint64_t)(i_slot + i) * head->row_stride;
-        t += here;
-    }
-}
-
-static void tail_rows(const struct task *task, struct skv_span tail, uint64_t first, uint32_t n, const uint8_t **row)
-{
-    const struct skv_attend_params *params = task->job->params;
-    const uint16_t *values = (const uint16_t *)skv_host(tail) + task->i_seq * params->tail_seq_stride +
-                             task->i_head * params->tail_head_stride;
-    for (uint32_t t = 0; t < n; t++)
-        row[t] = (const uint8_t *)(values + (first + t) * params->tail_token_stride);
-}
-
-/* The tile at position `first`, up to `end`, empty when that is reached; it never mixes cache and tail. */
-static void make_tile(const struct task *task, uint64_t first, uint64_t end, struct tile *tile)
-{
-    const struct skv_attend_params *params = task->job->params;
-    tile->first = first;
-    tile->n = 0;
-    tile->dense = first >= task->cache_tokens;
-    if (first >= end)
-        return;
-    uint64_t limit = tile->dense || end < task->cache_tokens ? end : task->cache_tokens;
-    tile->n = limit - first < SKV_CPU_TILE ? (uint32_t)(limit - first) : SKV_CPU_TILE;
-    if (tile->dense) {
-        tail_rows(task, params->k_tail, first - task->cache_tokens, tile->n, tile->k);
-        tail_rows(task, params->v_tail, first - task->cache_tokens, tile->n, tile->v);
-    } else {
-        cache_rows(task, &params->k_pool, params->k_blocks, first, tile->n, tile->k);
-        cache_rows(task, &params->v_pool, params->v_blocks, first, tile->n, tile->v);
-    }
-}
-
-/* Rows to prefetch: `n` is 0 where that would not pay. */
-struct ahead {
-    const uint8_t *const *row;
-    uint32_t n, row_bytes;
-};
-
-/* Replaces the rows by their dense expansion in scratch of [2][SKV_CPU_TILE][head_dim]. */
-static void expand_tile(const struct skv_cpu_kernels *kernels, uint32_t head_dim, uint16_t *scratch, struct tile *tile)
-{
-    if (tile->dense)
-        return;
-    for (uint32_t t = 0; t < tile->n; t++) {
-        uint16_t *k = scratch + (size_t)t * head_dim, *v = k + (size_t)SKV_CPU_TILE * head_dim;
-        kernels->unpack(tile->k[t], head_dim, k);
-        kernels->unpack(tile->v[t], head_dim, v);
-        tile->k[t] = (const uint8_t *)k;
-        tile->v[t] = (const uint8_t *)v;
-    }
-    tile->dense = true;
-}
-
-/* --------------------------------------------------------------------------------------------------------- visibility
- */
 
 /* Positions that a query at `position` sees: [0, sinks) and [begin, position]. */
 static uint64_t window_begin(const struct skv_attend_params *params, uint64_t position)
@@ -147,8 +62,8 @@ static uint64_t window_begin(const struct skv_attend_params *params, uint64_t po
 }
 
 /* The rows of a tile that a chunk sees. Returns their number; all rows visible is the usual case and copies nothing. */
-static uint32_t visible_rows(const struct skv_attend_params *params, const struct chunk *chunk, const struct tile *tile,
-                             const uint8_t **k, const uint8_t **v)
+static uint32_t visible_rows(const struct skv_attend_params *params, const struct chunk *chunk,
+                             const struct skv_cpu_tile *tile, const uint8_t **k, const uint8_t **v)
 {
     if (!chunk->exists)
         return 0;
@@ -180,9 +95,6 @@ static uint64_t skip_gap(const struct skv_attend_params *params, const struct ch
     return begin > position ? begin : position;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- chunks
- */
-
 /* The kernel for n rows: the smallest m that holds them, else the largest. */
 static const struct skv_cpu_attend *find_kernel(const struct attend_job *job, enum skv_cpu_source source, uint32_t n,
                                                 uint32_t *m)
@@ -201,7 +113,7 @@ static void start_chunk(const struct task *task, struct chunk *chunk)
     float q[SKV_CPU_M_MAX * SKV_HEAD_DIM_MAX];
     const char *queries = skv_host(params->q);
     for (uint32_t r = 0; r < chunk->m; r++) {
-        uint64_t element = task->i_seq * params->q_seq_stride + chunk->i_new * params->q_token_stride +
+        uint64_t element = task->rows.i_seq * params->q_seq_stride + chunk->i_new * params->q_token_stride +
                            (chunk->i_q_head + r) * params->q_head_stride;
         if (r < chunk->n_rows)
             skv_load_row(queries + element * q_bytes, params->q_dtype, d, q + (size_t)r * d);
@@ -233,48 +145,12 @@ static void cap_scores(const struct skv_attend_params *params, float *s, uint32_
 }
 
 /* Tokens between two rounds of prefetching. */
-#define STEP_ROWS 16
+#define SKV_CPU_STEP_ROWS 16
 #define LINE_BYTES 64
-
-/* Tokens between two rounds of prefetching. */
-#define STEP_ROWS 16
-#define LINE_BYTES 64
-
-/* What to prefetch of a tile. Hardware prefetchers follow dense rows well enough for a single query row, and lose the
- * trail at every page of records, since the next page of the same head lies a block away. */
-static struct ahead rows_ahead(const struct skv_attend_params *params, const struct tile *tile,
-                               const uint8_t *const *row, uint32_t m)
-{
-    if (tile->n == 0 || (tile->dense && m == 1))
-        return (struct ahead){row, 0, 0};
-    /* Rows of a page follow each other; a record's size is its successor's distance, or less. */
-    uint32_t row_bytes = SKV_RECORD_BYTES(params->head_dim, params->head_dim);
-    uintptr_t distance = tile->n > 1 ? (uintptr_t)row[1] - (uintptr_t)row[0] : row_bytes;
-    return (struct ahead){row, tile->n, distance < row_bytes ? (uint32_t)distance : row_bytes};
-}
-
-/* Asks for rows first … first + STEP_ROWS of a list that will be read in about a tile's time: as one range where the
- * first and the last are as far apart as their number says. Always inlined: GCC takes a function that only prefetches
- * for one without effects, and drops calls of it. */
-static inline __attribute__((always_inline)) void prefetch_rows(const struct ahead *ahead, uint32_t first)
-{
-    if (first >= ahead->n)
-        return;
-    uint32_t last = first + STEP_ROWS < ahead->n ? first + STEP_ROWS - 1 : ahead->n - 1;
-    if ((uintptr_t)ahead->row[last] - (uintptr_t)ahead->row[first] <= (uint64_t)(last - first) * ahead->row_bytes) {
-        const uint8_t *end = ahead->row[last] + ahead->row_bytes;
-        for (const uint8_t *line = ahead->row[first]; line < end; line += LINE_BYTES)
-            __builtin_prefetch(line, 0, 2);
-        return;
-    }
-    for (uint32_t t = first; t <= last; t++)
-        for (uint32_t byte = 0; byte < ahead->row_bytes; byte += LINE_BYTES)
-            __builtin_prefetch(ahead->row[t] + byte, 0, 2);
-}
 
 /* Runs one tile through one chunk; `after_k` is prefetched during q.k, `after_v` during p.v. */
-static void feed_chunk(const struct attend_job *job, const struct tile *tile, struct chunk *chunk, float *s,
-                       const struct ahead *after_k, const struct ahead *after_v)
+static void feed_chunk(const struct attend_job *job, const struct skv_cpu_tile *tile, struct chunk *chunk, float *s,
+                       const struct skv_cpu_ahead *after_k, const struct skv_cpu_ahead *after_v)
 {
     const struct skv_attend_params *params = job->params;
     const uint8_t *seen_k[SKV_CPU_TILE], *seen_v[SKV_CPU_TILE];
@@ -285,19 +161,20 @@ static void feed_chunk(const struct attend_job *job, const struct tile *tile, st
     struct state *state = &chunk->state[tile->dense ? SKV_CPU_DENSE : SKV_CPU_RECORDS];
     float corr[SKV_CPU_M_MAX], scale = params->scale;
     static const float one[SKV_CPU_M_MAX] = {1, 1, 1, 1, 1, 1, 1, 1};
-    for (uint32_t t = 0; t < n; t += STEP_ROWS) {
-        prefetch_rows(after_k, t);
-        state->kernel->qk(k + t, n - t < STEP_ROWS ? n - t : STEP_ROWS, state->qp, params->head_dim, s + t);
+    for (uint32_t t = 0; t < n; t += SKV_CPU_STEP_ROWS) {
+        skv_cpu_prefetch(after_k, t);
+        state->kernel->qk(k + t, n - t < SKV_CPU_STEP_ROWS ? n - t : SKV_CPU_STEP_ROWS, state->qp, params->head_dim,
+                          s + t);
     }
     if (params->softcap > 0) {
         cap_scores(params, s, n, chunk->m);
         scale = 1;
     }
     job->kernels->softmax(s, n, chunk->m, scale, state->mx, state->sum, corr);
-    for (uint32_t t = 0; t < n; t += STEP_ROWS) {
-        prefetch_rows(after_v, t);
-        state->kernel->pv(v + t, n - t < STEP_ROWS ? n - t : STEP_ROWS, s + t, t ? one : corr, params->head_dim,
-                          state->o);
+    for (uint32_t t = 0; t < n; t += SKV_CPU_STEP_ROWS) {
+        skv_cpu_prefetch(after_v, t);
+        state->kernel->pv(v + t, n - t < SKV_CPU_STEP_ROWS ? n - t : SKV_CPU_STEP_ROWS, s + t, t ? one : corr,
+                          params->head_dim, state->o);
     }
 }
 
@@ -356,19 +233,16 @@ static void finish_chunk(const struct task *task, const struct chunk *chunk)
     for (uint32_t r = 0; r < chunk->n_rows; r++) {
         const float *row = out + (size_t)r * d;
         if (job->plan->n_splits == 1) {
-            write_row(job, task->i_seq, chunk->i_new, chunk->i_q_head + r, row, out_stride, lse + r, SKV_CPU_M_MAX,
+            write_row(job, task->rows.i_seq, chunk->i_new, chunk->i_q_head + r, row, out_stride, lse + r, SKV_CPU_M_MAX,
                       n_parts);
             continue;
         }
         uint64_t i_part = task->i_split * row_index(params, params->n_seqs, 0, 0) +
-                          row_index(params, task->i_seq, chunk->i_new, chunk->i_q_head + r);
+                          row_index(params, task->rows.i_seq, chunk->i_new, chunk->i_q_head + r);
         skv_cpu_merge_row(row, out_stride, lse + r, SKV_CPU_M_MAX, n_parts, NULL, d, SKV_F32,
                           job->part_out + i_part * d, job->part_lse + i_part);
     }
 }
-
-/* --------------------------------------------------------------------------------------------------------------- tasks
- */
 
 /* Cuts the query rows from *i_row on (i_new * group + g) into chunks, as many as fit one pass. Returns their number. */
 static uint32_t cut_chunks(const struct task *task, uint32_t *i_row, float *memory, struct chunk *chunks)
@@ -388,7 +262,7 @@ static uint32_t cut_chunks(const struct task *task, uint32_t *i_row, float *memo
             break;
         chunk->n_rows = left < chunk->m ? left : chunk->m;
         chunk->i_new = *i_row / job->group;
-        chunk->i_q_head = (uint64_t)task->i_head * job->group + g;
+        chunk->i_q_head = (uint64_t)task->rows.i_head * job->group + g;
         for (int source = 0; source < SKV_CPU_SOURCE_COUNT; source++) {
             struct state *state = &chunk->state[source];
             if (!state->kernel)
@@ -408,13 +282,14 @@ static void attend_task(void *context, size_t i_task)
     const struct attend_job *job = context;
     const struct skv_attend_params *params = job->params;
     const int32_t *cache_lens = skv_host(params->cache_lens), *tail_lens = skv_host(params->tail_lens);
-    struct task task = {.job = job};
+    struct task task = {.job = job, .rows.params = params};
     /* Splits of one head follow each other, so that neighbouring tasks read neighbouring memory. */
     task.i_split = (uint32_t)(i_task % job->plan->n_splits);
-    task.i_head = (uint32_t)(i_task / job->plan->n_splits % params->n_kv_heads);
-    task.i_seq = (uint32_t)(i_task / job->plan->n_splits / params->n_kv_heads);
-    task.cache_tokens = cache_lens ? (uint64_t)cache_lens[task.i_seq] : params->max_cache_tokens;
-    task.n_tokens = task.cache_tokens + (tail_lens ? (uint64_t)tail_lens[task.i_seq] : params->max_tail_tokens);
+    task.rows.i_head = (uint32_t)(i_task / job->plan->n_splits % params->n_kv_heads);
+    task.rows.i_seq = (uint32_t)(i_task / job->plan->n_splits / params->n_kv_heads);
+    task.rows.cache_tokens = cache_lens ? (uint64_t)cache_lens[task.rows.i_seq] : params->max_cache_tokens;
+    task.n_tokens =
+        task.rows.cache_tokens + (tail_lens ? (uint64_t)tail_lens[task.rows.i_seq] : params->max_tail_tokens);
     task.first = (uint64_t)task.i_split * job->plan->split_tokens;
     task.end =
         task.n_tokens < task.first + job->plan->split_tokens ? task.n_tokens : task.first + job->plan->split_tokens;
@@ -429,18 +304,18 @@ static void attend_task(void *context, size_t i_task)
             start_chunk(&task, &chunks[i]);
         bool expand = chunks[0].state[SKV_CPU_RECORDS].kernel == NULL;
         uint64_t position = skip_gap(params, chunks, n_chunks, task.first);
-        struct tile tiles[2], *tile = &tiles[0], *next = &tiles[1];
-        make_tile(&task, position, task.end, tile);
+        struct skv_cpu_tile tiles[2], *tile = &tiles[0], *next = &tiles[1];
+        skv_cpu_tile_make(&task.rows, position, task.end, tile);
         while (tile->n) {
             position = skip_gap(params, chunks, n_chunks, position + tile->n);
-            make_tile(&task, position, task.end, next);
-            struct ahead v_rows = rows_ahead(params, tile, tile->v, chunks[0].m);
-            struct ahead k_rows = rows_ahead(params, next, next->k, chunks[0].m), none = {0};
+            skv_cpu_tile_make(&task.rows, position, task.end, next);
+            struct skv_cpu_ahead v_rows = skv_cpu_tile_ahead(params, tile, tile->v, chunks[0].m);
+            struct skv_cpu_ahead k_rows = skv_cpu_tile_ahead(params, next, next->k, chunks[0].m), none = {0};
             if (expand)
-                expand_tile(job->kernels, params->head_dim, scratch, tile);
+                skv_cpu_tile_expand(job->kernels, params->head_dim, scratch, tile);
             for (uint32_t i = 0; i < n_chunks; i++)
                 feed_chunk(job, tile, &chunks[i], s, i || expand ? &none : &v_rows, i ? &none : &k_rows);
-            struct tile *done = tile;
+            struct skv_cpu_tile *done = tile;
             tile = next;
             next = done;
         }

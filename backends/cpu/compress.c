@@ -30,9 +30,6 @@ static inline void report_bytes(const struct compress_job *job, uint64_t i_token
         job->row_bytes[i_token * job->select.n_kv_heads + i_head] = n_bytes;
 }
 
-/* -------------------------------------------------------------------------- fixed slots, one budget: select and pack
- */
-
 /* The rows of a dense tensor in memory order, so that the input is read as one stream whichever of its two dimensions
  * is the inner one. */
 struct row_walk {
@@ -92,9 +89,6 @@ static void fused_task(void *context, size_t i_task)
     }
 }
 
-/* ------------------------------------------------------------------------------------------ fixed slots, other rules
- */
-
 static void fixed_task(void *context, size_t i_task)
 {
     const struct compress_job *job = context;
@@ -113,9 +107,6 @@ static void fixed_task(void *context, size_t i_task)
                                   select->head_dim, (uint8_t *)skv_cpu_record(pool, (uint64_t)slot, i_head));
     }
 }
-
-/* ------------------------------------------------------------------------------------------------------ ragged pages
- */
 
 static uint32_t popcount(const uint64_t *bitmap, uint32_t n_words)
 {

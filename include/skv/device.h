@@ -21,7 +21,7 @@ typedef struct skv_backend_info {
     uint32_t built;     /**< 1 when this library was built with it */
     uint32_t n_devices; /**< usable and unusable devices found */
     char name[16];
-    char reason[256]; /**< why there is no device: not built in, driver missing, … ; empty when there is one */
+    char reason[256]; /**< why there is no device: not built in, driver missing, .. ; empty when there is one */
 } skv_backend_info;
 
 /** Number of backends known to this version, built or not. Thread-safety: any thread. */
@@ -41,7 +41,7 @@ typedef struct skv_device_info {
     uint32_t compute_units; /**< cores or multiprocessors */
     uint32_t reserved;
     uint64_t memory_bytes;
-    char id[32];       /**< what skv_device_params::id takes: "cpu", "cuda:0", … */
+    char id[32];       /**< what skv_device_params::id takes: "cpu", "cuda:0", .. */
     char backend[16];  /**< "cpu", "cuda", "hip", "opencl" */
     char name[128];    /**< the vendor's name of it */
     char driver[96];   /**< driver and version; for "cpu" the compiler that built the kernels */

@@ -39,8 +39,6 @@ typedef struct skv_rows {
     uint64_t head_stride;  /**< elements between heads; 0: head_dim */
 } skv_rows;
 
-/* -------------------------------------------------------------------------------------------------------- pruning */
-
 /**
  * How survivors are chosen. Names and ideas: Mustafar (arXiv 2505.22913), sections 3.1 (keys) and 3.2 (values); ThinK
  * (arXiv 2407.21018) for whole channels. "Fixed" strategies keep the same count in every row of a head, as fixed-slot
@@ -129,8 +127,6 @@ typedef struct skv_channel_weights_params {
 /** Makes the weights of SKV_TOKEN_WEIGHTED and SKV_CHANNELS from a window of recent queries. */
 SKV_API skv_status skv_channel_weights(skv_queue *queue, const skv_channel_weights_params *params);
 
-/* ---------------------------------------------------------------------------------------------------- compression */
-
 /** Write no pages, only row_bytes: how large the records would be. */
 #define SKV_COMPRESS_MEASURE 0x2u
 
@@ -173,8 +169,6 @@ typedef struct skv_decompress_params {
 
 /** Expands records to dense rows, exactly; pruned channels are +0. */
 SKV_API skv_status skv_decompress(skv_queue *queue, const skv_decompress_params *params);
-
-/* ------------------------------------------------------------------------------------------------------ attention */
 
 /**
  * Decode attention over a compressed cache and a dense tail, without decompressing to memory.

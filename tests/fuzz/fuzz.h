@@ -25,7 +25,7 @@ static inline uint64_t take(struct source *source, size_t n_bytes)
     return value;
 }
 
-/* 0 … limit - 1 */
+/* 0 .. limit - 1 */
 static inline uint32_t below(struct source *source, uint32_t limit)
 {
     return (uint32_t)(take(source, 4) % limit);

@@ -83,7 +83,7 @@ static void fixed_d8(void **state)
                                    0xfc,
                                    /* 18 bytes, so the stride is 24 and 6 bytes are nobody's */
                                    POISON, POISON, POISON, POISON, POISON, POISON,
-                                   /* channels 0 … 4 */
+                                   /* channels 0 .. 4 */
                                    0x1f, 0, 0, 0, 0, 0, 0, 0, 0x00, 0x80, 0x00, 0x00, 0x00, 0x80, 0x00, 0x00, 0x00,
                                    0x00, POISON, POISON, POISON, POISON, POISON, POISON,
                                    /* the next slot */
@@ -118,7 +118,7 @@ static void fixed_d72(void **state)
     check(*state, &layout, &(skv_select){0}, row, 1, want, sizeof want);
 }
 
-/* 1 to 128: k = 40 keeps channels 88 … 127, in 96 bytes; k = 64 takes 144. */
+/* 1 to 128: k = 40 keeps channels 88 .. 127, in 96 bytes; k = 64 takes 144. */
 static void fixed_d128(void **state)
 {
     uint16_t row[128];

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks what the shared library shows and needs.
 
-Exported symbols must be exactly the functions that the public headers declare with SKV_API, and the library must need nothing
-but libc, libm and small CPU helpers: no driver, no vendor library.
+Exported symbols must be exactly the functions that the public headers declare with SKV_API, and the library must need
+nothing but libc, libm and small CPU helpers: no driver, no vendor library.
 """
 
 import pathlib

@@ -46,9 +46,11 @@ static bool is_by_channel(skv_strategy strategy)
     return strategy == SKV_CHANNEL_MAGNITUDE;
 }
 
-static skv_layout *make_layout(const struct sample *sample, skv_strategy strategy, uint32_t kept, uint32_t page_tokens)
+static skv_layout *make_layout(const struct sample *sample, skv_strategy strategy, uint32_t kept, uint32_t page_tokens,
+                               skv_dtype dtype)
 {
     skv_layout_params params = {.struct_size = sizeof params,
+                                .dtype = dtype,
                                 .head_dim = sample->head_dim,
                                 .n_kv_heads = sample->n_kv_heads,
                                 .page_tokens = page_tokens,
@@ -67,12 +69,13 @@ static skv_layout *make_layout(const struct sample *sample, skv_strategy strateg
 /* Prunes and compresses the first n_tokens rows of head-major `rows`. The first half of the sample's queries is the
  * "recent window" that output-aware rules may look at; results are judged on the second half. */
 static void compress(struct tool_device *on, const struct sample *sample, skv_buffer *rows, skv_buffer *queries,
-                     uint32_t n_tokens, const struct rule *rule, bool keys, uint32_t page_tokens, struct cache *cache)
+                     uint32_t n_tokens, const struct rule *rule, bool keys, uint32_t page_tokens, skv_dtype dtype,
+                     struct cache *cache)
 {
     skv_strategy strategy = keys ? rule->k : rule->v;
     uint32_t kept, channels = is_by_channel(strategy) ? 32 : sample->head_dim, d = sample->head_dim;
     TOOL_TRY(skv_kept_for_sparsity(channels, rule->sparsity, 1, &kept));
-    cache->layout = make_layout(sample, strategy, kept, page_tokens);
+    cache->layout = make_layout(sample, strategy, kept, page_tokens, dtype);
     TOOL_TRY(skv_layout_blocks(cache->layout, n_tokens, &cache->n_blocks));
     TOOL_TRY(skv_layout_pool_bytes(cache->layout, cache->n_blocks, &cache->n_bytes));
     cache->pages = tool_buffer(on, cache->n_bytes, NULL);
@@ -120,9 +123,6 @@ static skv_buffer *plain_table(struct tool_device *on, uint64_t n_blocks)
     free(table);
     return buffer;
 }
-
-/* ------------------------------------------------------------------------------------------------------------ accuracy
- */
 
 struct accuracy {
     double error, divergence; /* relative 2-norm of the output's error; mean KL divergence of the weights, nats */
@@ -221,8 +221,8 @@ static void measure_accuracy(struct tool_device *on, const struct sample *sample
     skv_buffer *k_rows = tool_buffer(on, rows_bytes, layer->k), *v_rows = tool_buffer(on, rows_bytes, layer->v);
     skv_buffer *queries = tool_buffer(on, (uint64_t)sample->n_q_heads * sample->n_queries * d * 2, layer->q);
     struct cache k, v;
-    compress(on, sample, k_rows, queries, n_cached, rule, true, PAGE_TOKENS, &k);
-    compress(on, sample, v_rows, queries, n_cached, rule, false, PAGE_TOKENS, &v);
+    compress(on, sample, k_rows, queries, n_cached, rule, true, PAGE_TOKENS, SKV_F16, &k);
+    compress(on, sample, v_rows, queries, n_cached, rule, false, PAGE_TOKENS, SKV_F16, &v);
     float *out = tool_alloc((size_t)sample->n_q_heads * sample->n_queries * d * sizeof *out);
     attend(on, sample, &k, &v, k_rows, v_rows, queries, n_cached, out);
     uint16_t *pruned_k = expand_keys(on, sample, layer, &k, n_cached);
@@ -238,12 +238,27 @@ static void measure_accuracy(struct tool_device *on, const struct sample *sample
     skv_buffer_destroy(v_rows);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- speed
- */
+static uint16_t to_bf16(uint16_t f16)
+{
+    float value = (float)tool_f16(f16);
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
+/* fp16 values in the storage type that is timed. */
+static skv_buffer *store(struct tool_device *on, uint16_t *values, size_t n, skv_dtype dtype)
+{
+    for (size_t i = 0; dtype == SKV_BF16 && i < n; i++)
+        values[i] = to_bf16(values[i]);
+    skv_buffer *buffer = tool_buffer(on, n * 2, values);
+    free(values);
+    return buffer;
+}
 
 /* Rows of one kind, each head's tokens repeated up to n_tokens. */
 static skv_buffer *repeat_rows(struct tool_device *on, const struct sample *sample, const uint16_t *rows,
-                               uint32_t n_tokens)
+                               uint32_t n_tokens, skv_dtype dtype)
 {
     size_t head_values = (size_t)sample->n_tokens * sample->head_dim, wide = (size_t)n_tokens * sample->head_dim;
     uint16_t *repeated = tool_alloc(sample->n_kv_heads * wide * 2);
@@ -251,9 +266,7 @@ static skv_buffer *repeat_rows(struct tool_device *on, const struct sample *samp
         for (size_t at = 0; at < wide; at += head_values)
             memcpy(repeated + h * wide + at, rows + h * head_values,
                    2 * (wide - at < head_values ? wide - at : head_values));
-    skv_buffer *buffer = tool_buffer(on, sample->n_kv_heads * wide * 2, repeated);
-    free(repeated);
-    return buffer;
+    return store(on, repeated, sample->n_kv_heads * wide, dtype);
 }
 
 static double time_attend(struct tool_device *on, skv_timer *timer, const skv_attend_params *params)
@@ -273,24 +286,27 @@ struct speed {
 
 /* One decode step over a long context, compressed against the library's own dense attention, in turns. */
 static void measure_speed(struct tool_device *on, const struct sample *sample, const struct sample_layer *layer,
-                          const struct rule *rule, struct speed *speed)
+                          const struct rule *rule, skv_dtype dtype, struct speed *speed)
 {
     struct sample wide = *sample;
     uint32_t d = sample->head_dim;
     wide.n_tokens = SPEED_TOKENS;
-    skv_buffer *k_rows = repeat_rows(on, sample, layer->k, SPEED_TOKENS);
-    skv_buffer *v_rows = repeat_rows(on, sample, layer->v, SPEED_TOKENS);
+    skv_buffer *k_rows = repeat_rows(on, sample, layer->k, SPEED_TOKENS, dtype);
+    skv_buffer *v_rows = repeat_rows(on, sample, layer->v, SPEED_TOKENS, dtype);
     uint64_t q_bytes = (uint64_t)sample->n_q_heads * sample->n_queries * d * 2, workspace_bytes;
-    skv_buffer *queries = tool_buffer(on, q_bytes, layer->q), *out = tool_buffer(on, q_bytes, NULL);
+    uint16_t *query_values = tool_alloc(q_bytes);
+    memcpy(query_values, layer->q, q_bytes);
+    skv_buffer *queries = store(on, query_values, q_bytes / 2, dtype), *out = tool_buffer(on, q_bytes, NULL);
     struct cache k, v;
-    compress(on, &wide, k_rows, queries, SPEED_TOKENS, rule, true, 64, &k);
-    compress(on, &wide, v_rows, queries, SPEED_TOKENS, rule, false, 64, &v);
+    compress(on, &wide, k_rows, queries, SPEED_TOKENS, rule, true, 64, dtype, &k);
+    compress(on, &wide, v_rows, queries, SPEED_TOKENS, rule, false, 64, dtype, &v);
     skv_attend_params dense = {.struct_size = sizeof dense,
                                .n_seqs = 1,
                                .n_new = 1,
                                .n_q_heads = sample->n_q_heads,
                                .n_kv_heads = sample->n_kv_heads,
                                .head_dim = d,
+                               .dtype = dtype,
                                .q = {queries, 0},
                                .q_head_stride = (uint64_t)sample->n_queries * d,
                                .out = {out, 0}};
@@ -331,9 +347,6 @@ static void measure_speed(struct tool_device *on, const struct sample *sample, c
     skv_buffer_destroy(v_rows);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- report
- */
-
 static void print_accuracy(struct tool_device *on, const struct sample *sample)
 {
     printf("\nlayer  pruning                  sparsity   bytes of dense   output error   KL of weights\n");
@@ -351,17 +364,19 @@ static void print_accuracy(struct tool_device *on, const struct sample *sample)
 
 static void print_speed(struct tool_device *on, const struct sample *sample)
 {
-    printf("\nattention over %u tokens (the sample repeated), one new token; dense is skv's own dense attention\n"
-           "pruning                  sparsity   speed against dense (quartiles)   kernel\n",
+    printf("\nOne decode step over %u tokens (the sample repeated), against skv's own dense attention, in turns:\n"
+           "pruning                  sparsity   stored as   speed (quartiles)       kernel\n",
            SPEED_TOKENS);
-    for (size_t r = 0; r < N_RULES; r++) {
-        struct speed speed;
-        tool_progress("timing %s %.0f %%", rules[r].name, 100 * rules[r].sparsity);
-        measure_speed(on, sample, &sample->layer[sample->n_layers / 2], &rules[r], &speed);
-        tool_progress(NULL);
-        printf("%-24s %5.0f %%   %10.2fx  (%.2f - %.2f)          %s\n", rules[r].name, 100 * rules[r].sparsity,
-               speed.ratio, speed.gain_low, speed.gain_high, speed.kernel);
-    }
+    for (size_t r = 0; r < N_RULES; r++)
+        for (int bf16 = 0; bf16 < 2; bf16++) {
+            struct speed speed;
+            tool_progress("timing %s %.0f %%", rules[r].name, 100 * rules[r].sparsity);
+            measure_speed(on, sample, &sample->layer[sample->n_layers / 2], &rules[r], bf16 ? SKV_BF16 : SKV_F16,
+                          &speed);
+            tool_progress(NULL);
+            printf("%-24s %5.0f %%      %-9s %5.2fx  (%.2f - %.2f)   %s\n", rules[r].name, 100 * rules[r].sparsity,
+                   bf16 ? "bf16" : "fp16", speed.ratio, speed.gain_low, speed.gain_high, speed.kernel);
+        }
 }
 
 int tool_demo(int argc, char **argv)

@@ -60,7 +60,7 @@ INLINE __m256 reduce8(const __m256 acc[8])
                          _mm256_permute2f128_ps(four[0], four[1], 0x31));
 }
 
-/* x has m rows of 8 / m scores: those of tokens `first` … Tokens past n get scores too, which is allowed: s has room
+/* x has m rows of 8 / m scores: those of tokens `first` .. Tokens past n get scores too, which is allowed: s has room
  * for a whole tile. */
 INLINE void store_scores(__m256 x, uint32_t m, uint32_t first, float *s)
 {
@@ -317,7 +317,7 @@ static void softmax(float *s, uint32_t n, uint32_t m, float scale, float *mx, fl
     {                                                                                       \
         TEXT ".m" #M ".avx2", prepare_m##M, qk_##NAME##_m##M, pv_##NAME##_m##M, finish_m##M \
     }
-/* Fills the four entries [0 … 3] of a row of the table. */
+/* Fills the four entries [0 .. 3] of a row of the table. */
 #define FILL_VARIANTS(ENTRIES, TEXT, NAME)                            \
     do {                                                              \
         (ENTRIES)[0] = (struct skv_cpu_attend)VARIANT(TEXT, NAME, 1); \

@@ -201,8 +201,7 @@ INLINE void store_scores(__m512 x, uint32_t m, uint32_t first, float *s)
     }
 }
 
-/* Rows `first` … of a list, as many as fill 16 accumulators with m query rows; the last row stands in for those past n.
- */
+/* The cursors of `count` rows from row `first` on; the last row stands in for those past n. */
 INLINE void seek_rows(enum row_kind kind, const uint8_t *const *row, uint32_t n, uint32_t first, uint32_t count,
                       uint32_t d, struct cursor *at)
 {
@@ -391,7 +390,7 @@ INLINE void finish_any(enum row_kind kind, uint32_t m, const float *o, uint32_t 
     {                                                                                         \
         TEXT, prepare_##NAME##_m##M, qk_##NAME##_m##M, pv_##NAME##_m##M, finish_##NAME##_m##M \
     }
-/* Fills the four entries [0 … 3] of a row of the table. */
+/* Fills the four entries [0 .. 3] of a row of the table. */
 #define FILL_VARIANTS(ENTRIES, TYPE_SOURCE, NAME, ISA)                                  \
     do {                                                                                \
         (ENTRIES)[0] = (struct skv_cpu_attend)VARIANT(TYPE_SOURCE ".m1." ISA, NAME, 1); \

@@ -35,7 +35,7 @@ INLINE void find_values(enum row_kind kind, const uint8_t *row, uint32_t d, uint
     uint32_t base = SKV_BITMAP_BYTES(d);
     for (uint32_t c = 0; c < d / 8; c += 8) {
         uint64_t counts = vget_lane_u64(vreinterpret_u64_u8(vcnt_u8(vld1_u8(row + c))), 0);
-        /* Byte i: the sum of bytes 0 … i, at most 64. */
+        /* Byte i: the sum of bytes 0 .. i, at most 64. */
         uint64_t sums = counts * UINT64_C(0x0101010101010101);
         uint16x8_t before = vshll_n_u8(vcreate_u8(sums << 8), 1);
         vst1q_u16(offset + c, vaddq_u16(before, vdupq_n_u16((uint16_t)base)));
@@ -279,7 +279,7 @@ static void softmax(float *s, uint32_t n, uint32_t m, float scale, float *mx, fl
     {                                                                                       \
         TEXT ".m" #M ".neon", prepare_m##M, qk_##NAME##_m##M, pv_##NAME##_m##M, finish_m##M \
     }
-/* Fills the four entries [0 … 3] of a row of the table. */
+/* Fills the four entries [0 .. 3] of a row of the table. */
 #define FILL_VARIANTS(ENTRIES, TEXT, NAME)                            \
     do {                                                              \
         (ENTRIES)[0] = (struct skv_cpu_attend)VARIANT(TEXT, NAME, 1); \

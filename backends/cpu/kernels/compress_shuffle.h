@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 /* clang-format off */
-/* A to D select a value of four, Z nothing. A nibble of the bitmap: the values that it keeps, in order; the kept value that
- * each of its channels takes; how many. */
+/* A to D select a value of four, Z nothing. A nibble of the bitmap: the values that it keeps, in order; the kept value
+ * that each of its channels takes; how many. */
 #define FOUR(a, b, c, d) ((uint64_t)(a) | (uint64_t)(b) << 16 | (uint64_t)(c) << 32 | (uint64_t)(d) << 48)
 #define A 0x0100
 #define B 0x0302
@@ -53,7 +53,7 @@
 
 /* The kept values at the high end of the register; what lies below them is any of the eight values. */
 static const _Alignas(64) uint64_t pack_shuffle[256][2] = {ALL_BYTES(PACK)};
-/* From the kept values at the low end; a channel that is not kept has an index past the register's end, with bit 7 set. */
+/* From the kept values at the low end; a channel that is not kept has an index past the register, with bit 7 set. */
 static const _Alignas(64) uint64_t unpack_shuffle[256][2] = {ALL_BYTES(UNPACK)};
 
 #undef FOUR
