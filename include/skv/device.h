@@ -57,8 +57,8 @@ SKV_API skv_status skv_device_find(uint32_t i_device, skv_device_info *info);
 
 /**
  * The host application's own thread pool, for the CPU backend. `run` must call task(context, i) exactly once for each i
- * in [0, n_tasks), on any threads and in any order, and return when all are done. It may be called from several queues'
- * threads at a time.
+ * in [0, n_tasks), on any threads and in any order, and return when all are done. A task needs 512 KiB of stack. It may
+ * be called from several queues' threads at a time.
  */
 typedef struct skv_executor {
     void (*run)(void *user, void (*task)(void *context, size_t i_task), void *context, size_t n_tasks);
