@@ -11,6 +11,14 @@
 #include <pthreadpool.h>
 #endif
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN 1
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN 1
+#endif
+
 struct skv_cpu_pool {
     struct skv_executor executor; /* run == NULL: none */
 #if defined(SKV_WITH_PTHREADPOOL)
@@ -70,6 +78,40 @@ uint32_t skv_cpu_pool_threads(const struct skv_cpu_pool *pool)
     return pool->n_threads;
 }
 
+#if defined(SKV_WITH_PTHREADPOOL) && defined(UNDER_TSAN)
+#include <sanitizer/tsan_interface.h>
+
+/* pthreadpool is not compiled for ThreadSanitizer, which therefore misses that tasks happen after the call and before
+ * its return. The annotations say just that, so that races between tasks, and with anything else, are still found. */
+struct annotated {
+    void (*task)(void *context, size_t i_task);
+    void *context;
+};
+
+static void run_annotated(void *context, size_t i_task)
+{
+    struct annotated *job = context;
+    __tsan_acquire(job);
+    job->task(job->context, i_task);
+    __tsan_release(job);
+}
+
+static void run_on_threads(pthreadpool_t threads, void (*task)(void *context, size_t i_task), void *context,
+                           size_t n_tasks)
+{
+    struct annotated job = {task, context};
+    __tsan_release(&job);
+    pthreadpool_parallelize_1d(threads, run_annotated, &job, n_tasks, 0);
+    __tsan_acquire(&job);
+}
+#elif defined(SKV_WITH_PTHREADPOOL)
+static void run_on_threads(pthreadpool_t threads, void (*task)(void *context, size_t i_task), void *context,
+                           size_t n_tasks)
+{
+    pthreadpool_parallelize_1d(threads, task, context, n_tasks, 0);
+}
+#endif
+
 void skv_cpu_pool_run(struct skv_cpu_pool *pool, void (*task)(void *context, size_t i_task), void *context,
                       size_t n_tasks)
 {
@@ -79,7 +121,7 @@ void skv_cpu_pool_run(struct skv_cpu_pool *pool, void (*task)(void *context, siz
     }
 #if defined(SKV_WITH_PTHREADPOOL)
     if (n_tasks > 1 && pool->threads) {
-        pthreadpool_parallelize_1d(pool->threads, (pthreadpool_task_1d_t)task, context, n_tasks, 0);
+        run_on_threads(pool->threads, task, context, n_tasks);
         return;
     }
 #endif
