@@ -16,12 +16,13 @@ static void cache_rows(const struct skv_cpu_rows *rows, const struct skv_pool *p
         uint32_t here = layout->page_tokens - i_slot < n - t ? layout->page_tokens - i_slot : n - t;
         const uint8_t *page =
             skv_cpu_page(pool, (uint64_t)(uint32_t)table[(first + t) / layout->page_tokens], rows->i_head);
+        const uint8_t *record = page + (uint64_t)i_slot * head->row_stride;
         if (layout->form == SKV_RAGGED)
             for (uint32_t i = 0; i < here; i++)
                 row[t + i] = skv_cpu_ragged_record(layout, head->page_bytes, page, i_slot + i);
         else
-            for (uint32_t i = 0; i < here; i++)
-                row[t + i] = page + (uint64_t)(i_slot + i) * head->row_stride;
+            for (uint32_t i = 0; i < here; i++, record += head->row_stride)
+                row[t + i] = record;
         t += here;
     }
 }

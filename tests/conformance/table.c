@@ -32,7 +32,25 @@
     X(decompress_ragged, 1)                 \
     X(decompress_round_trip, 1)             \
     X(decompress_damaged, 1)                \
-    X(decompress_empty, 1)
+    X(decompress_empty, 1)                  \
+    X(attend_fixed, 1)                      \
+    X(attend_ragged, 1)                     \
+    X(attend_mixed_layouts, 1)              \
+    X(attend_tail_only, 1)                  \
+    X(attend_cache_only, 1)                 \
+    X(attend_no_tokens, 1)                  \
+    X(attend_lengths, 1)                    \
+    X(attend_new_tokens, 1)                 \
+    X(attend_window, 1)                     \
+    X(attend_sink_logits, 1)                \
+    X(attend_softcap, 1)                    \
+    X(attend_scale, 1)                      \
+    X(attend_splits, 1)                     \
+    X(attend_groups, 1)                     \
+    X(attend_types, 1)                      \
+    X(attend_strides, 1)                    \
+    X(attend_long, 0)                       \
+    X(attend_anything, 1)
 
 #define DECLARE(id, is_quick)            \
     extern const char suite_name_##id[]; \
