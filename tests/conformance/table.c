@@ -50,7 +50,21 @@
     X(attend_types, 1)                      \
     X(attend_strides, 1)                    \
     X(attend_long, 0)                       \
-    X(attend_anything, 1)
+    X(attend_anything, 1)                   \
+    X(repeat_nan, 1)                        \
+    X(repeat_bits, 1)                       \
+    X(repeat_batch, 1)                      \
+    X(merge_parts, 1)                       \
+    X(merge_empty, 1)                       \
+    X(channel_weights, 1)                   \
+    X(faults_attend, 1)                     \
+    X(faults_slots, 1)                      \
+    X(faults_ragged_order, 1)               \
+    X(memory_copies, 1)                     \
+    X(memory_wrap, 1)                       \
+    X(memory_timer, 1)                      \
+    X(memory_devices, 1)                    \
+    X(large_offsets, 0)
 
 #define DECLARE(id, is_quick)            \
     extern const char suite_name_##id[]; \
