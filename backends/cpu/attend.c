@@ -144,10 +144,6 @@ static void cap_scores(const struct skv_attend_params *params, float *s, uint32_
             s[r * SKV_CPU_TILE + t] = params->softcap * tanhf(s[r * SKV_CPU_TILE + t] * inner);
 }
 
-/* Tokens between two rounds of prefetching. */
-#define SKV_CPU_STEP_ROWS 16
-#define LINE_BYTES 64
-
 /* Runs one tile through one chunk; `after_k` is prefetched during q.k, `after_v` during p.v. */
 static void feed_chunk(const struct attend_job *job, const struct skv_cpu_tile *tile, struct chunk *chunk, float *s,
                        const struct skv_cpu_ahead *after_k, const struct skv_cpu_ahead *after_v)
@@ -160,22 +156,13 @@ static void feed_chunk(const struct attend_job *job, const struct skv_cpu_tile *
     const uint8_t *const *k = n == tile->n ? tile->k : seen_k, *const *v = n == tile->n ? tile->v : seen_v;
     struct state *state = &chunk->state[tile->dense ? SKV_CPU_DENSE : SKV_CPU_RECORDS];
     float corr[SKV_CPU_M_MAX], scale = params->scale;
-    static const float one[SKV_CPU_M_MAX] = {1, 1, 1, 1, 1, 1, 1, 1};
-    for (uint32_t t = 0; t < n; t += SKV_CPU_STEP_ROWS) {
-        skv_cpu_prefetch(after_k, t);
-        state->kernel->qk(k + t, n - t < SKV_CPU_STEP_ROWS ? n - t : SKV_CPU_STEP_ROWS, state->qp, params->head_dim,
-                          s + t);
-    }
+    state->kernel->qk(k, n, state->qp, params->head_dim, s, after_k);
     if (params->softcap > 0) {
         cap_scores(params, s, n, chunk->m);
         scale = 1;
     }
     job->kernels->softmax(s, n, chunk->m, scale, state->mx, state->sum, corr);
-    for (uint32_t t = 0; t < n; t += SKV_CPU_STEP_ROWS) {
-        skv_cpu_prefetch(after_v, t);
-        state->kernel->pv(v + t, n - t < SKV_CPU_STEP_ROWS ? n - t : SKV_CPU_STEP_ROWS, s + t, t ? one : corr,
-                          params->head_dim, state->o);
-    }
+    state->kernel->pv(v, n, s, corr, params->head_dim, state->o, after_v);
 }
 
 /* Normalized results of the chunk's states, as parts to merge: out [source][m][head_dim], lse [source][m]. */
@@ -309,8 +296,9 @@ static void attend_task(void *context, size_t i_task)
         while (tile->n) {
             position = skip_gap(params, chunks, n_chunks, position + tile->n);
             skv_cpu_tile_make(&task.rows, position, task.end, next);
-            struct skv_cpu_ahead v_rows = skv_cpu_tile_ahead(params, tile, tile->v, chunks[0].m);
-            struct skv_cpu_ahead k_rows = skv_cpu_tile_ahead(params, next, next->k, chunks[0].m), none = {0};
+            const struct skv_cpu_ahead none = {0};
+            struct skv_cpu_ahead v_rows = skv_cpu_tile_ahead(params, tile, tile->v, chunks[0].m, job->math);
+            struct skv_cpu_ahead k_rows = skv_cpu_tile_ahead(params, next, next->k, chunks[0].m, job->math);
             if (expand)
                 skv_cpu_tile_expand(job->kernels, params->head_dim, scratch, tile);
             for (uint32_t i = 0; i < n_chunks; i++)

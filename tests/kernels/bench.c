@@ -120,9 +120,9 @@ static uint64_t run(const struct job *job, const struct skv_cpu_kernels *table, 
     for (uint32_t t = 0; t < data->n_rows; t += KT_ROWS) {
         const uint16_t *const *dense = (const uint16_t *const *)(const void *)(data->dense_row + t);
         if (job->operation == QK)
-            attend->qk(list + t, KT_ROWS, data->qp, d, data->s);
+            attend->qk(list + t, KT_ROWS, data->qp, d, data->s, &kt_nothing_ahead);
         else if (job->operation == PV)
-            attend->pv(list + t, KT_ROWS, data->s, data->corr, d, data->o);
+            attend->pv(list + t, KT_ROWS, data->s, data->corr, d, data->o, &kt_nothing_ahead);
         else if (job->operation == SOFTMAX)
             table->softmax(data->s, KT_ROWS, m, 0.1f, data->mx, data->sum, data->corr);
         else if (job->operation == COMPRESS_TOPK)

@@ -16,6 +16,7 @@ struct kt_options kt_options;
 
 const uint32_t kt_d[KT_D_COUNT] = {8, 16, 24, 40, 64, 72, 80, 96, 112, 128, 136, 160, 192, 256, 384, 512};
 const uint32_t kt_n[KT_N_COUNT] = {1, 2, 7, 15, 16, 17, 31, 33, 63, 64};
+const struct skv_cpu_ahead kt_nothing_ahead = {NULL, 0, 0};
 const char *const kt_math_name[SKV_CPU_MATH_COUNT] = {"f16", "bf16", "bf16dot"};
 const char *const kt_source_name[SKV_CPU_SOURCE_COUNT] = {"records", "dense"};
 

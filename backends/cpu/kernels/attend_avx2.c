@@ -74,7 +74,8 @@ INLINE void store_scores(__m256 x, uint32_t m, uint32_t first, float *s)
         memcpy(s + g * SKV_CPU_TILE + first, lane + g * count, count * sizeof *s);
 }
 
-INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d, float *s)
+INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d, float *s,
+                   const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = d / 8;
     for (uint32_t first = 0; first < n; first += 8) {
@@ -85,6 +86,7 @@ INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, co
             /* Two sums: one would wait for its own latency in every chunk. */
             __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
             uint32_t i = 0;
+            skv_cpu_prefetch(ahead, first + t);
             for (; i + 2 <= n_chunks; i += 2) {
                 even = _mm256_fmadd_ps(load_chunk(kind, r, i, &at), _mm256_load_ps(q + 8 * i), even);
                 odd = _mm256_fmadd_ps(load_chunk(kind, r, i + 1, &at), _mm256_load_ps(q + 8 * i + 8), odd);
@@ -99,7 +101,7 @@ INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, co
 
 /* As many rows at once as fill 8 accumulators; the last row stands in for those past n. */
 INLINE void qk_many(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d,
-                    float *s)
+                    float *s, const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = d / 8, pad = SKV_CPU_D_PAD(d), count = 8 / m;
     for (uint32_t first = 0; first < n; first += count) {
@@ -109,6 +111,7 @@ INLINE void qk_many(enum row_kind kind, uint32_t m, const uint8_t *const *row, u
         for (uint32_t t = 0; t < count; t++) {
             r[t] = row[first + t < n ? first + t : n - 1];
             at[t] = values(kind, r[t], d);
+            skv_cpu_prefetch(ahead, first + t);
         }
         UNROLL
         for (uint32_t i = 0; i < 8; i++)
@@ -131,18 +134,19 @@ INLINE void qk_many(enum row_kind kind, uint32_t m, const uint8_t *const *row, u
 }
 
 INLINE void qk_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d,
-                   float *s)
+                   float *s, const struct skv_cpu_ahead *ahead)
 {
     if (m == 1)
-        qk_one(kind, row, n, q, d, s);
+        qk_one(kind, row, n, q, d, s, ahead);
     else
-        qk_many(kind, m, row, n, q, d, s);
+        qk_many(kind, m, row, n, q, d, s, ahead);
 }
 
 /* Channels are taken in passes whose accumulators, m x chunks vectors, stay in registers. at[t] is where row t's values
  * go on, and moves. */
 INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t first, const uint8_t *const *row,
-                    const uint8_t **at, uint32_t n, const float *s, const float *corr, uint32_t d, float *o)
+                    const uint8_t **at, uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
+                    const struct skv_cpu_ahead *ahead)
 {
     uint32_t pad = SKV_CPU_D_PAD(d);
     __m256 acc[8];
@@ -153,6 +157,8 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
     for (uint32_t t = 0; t < n; t++) {
         const uint8_t *value = is_dense(kind) ? row[t] + 16 * (size_t)first : at[t];
         __m256 v[8];
+        if (first == 0)
+            skv_cpu_prefetch(ahead, t);
         UNROLL
         for (uint32_t i = 0; i < chunks; i++)
             v[i] = load_chunk(kind, row[t], first + i, &value);
@@ -168,7 +174,7 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
 }
 
 INLINE void pv_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *s,
-                   const float *corr, uint32_t d, float *o)
+                   const float *corr, uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
     const uint8_t *at[SKV_CPU_TILE];
     uint32_t n_chunks = d / 8, chunks = 8 / m, i = 0;
@@ -176,18 +182,18 @@ INLINE void pv_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, ui
         for (uint32_t t = 0; t < n; t++)
             at[t] = values(kind, row[t], d);
     for (; i + chunks <= n_chunks; i += chunks)
-        pv_pass(kind, m, chunks, i, row, at, n, s, corr, d, o);
+        pv_pass(kind, m, chunks, i, row, at, n, s, corr, d, o, ahead);
     uint32_t left = n_chunks - i;
     if (m == 1 && left & 4) {
-        pv_pass(kind, m, 4, i, row, at, n, s, corr, d, o);
+        pv_pass(kind, m, 4, i, row, at, n, s, corr, d, o, ahead);
         i += 4;
     }
     if (m <= 2 && left & 2) {
-        pv_pass(kind, m, 2, i, row, at, n, s, corr, d, o);
+        pv_pass(kind, m, 2, i, row, at, n, s, corr, d, o, ahead);
         i += 2;
     }
     if (m <= 4 && left & 1)
-        pv_pass(kind, m, 1, i, row, at, n, s, corr, d, o);
+        pv_pass(kind, m, 1, i, row, at, n, s, corr, d, o, ahead);
 }
 
 INLINE void prepare_any(uint32_t m, const float *q, uint32_t d, float *qp)
@@ -213,24 +219,25 @@ INLINE void finish_any(uint32_t m, const float *o, uint32_t d, float *out)
         finish_any(M, o, d, out);                                   \
     }
 #define DEFINE_VARIANT(NAME, KIND, M)                                                                                  \
-    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s)          \
+    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s,          \
+                                 const struct skv_cpu_ahead *ahead)                                                    \
     {                                                                                                                  \
         if (d == 128)                                                                                                  \
-            qk_any(KIND, M, row, n, qp, 128, s);                                                                       \
+            qk_any(KIND, M, row, n, qp, 128, s, ahead);                                                                \
         else if (d == 64)                                                                                              \
-            qk_any(KIND, M, row, n, qp, 64, s);                                                                        \
+            qk_any(KIND, M, row, n, qp, 64, s, ahead);                                                                 \
         else                                                                                                           \
-            qk_any(KIND, M, row, n, qp, d, s);                                                                         \
+            qk_any(KIND, M, row, n, qp, d, s, ahead);                                                                  \
     }                                                                                                                  \
     static void pv_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, \
-                                 float *o)                                                                             \
+                                 float *o, const struct skv_cpu_ahead *ahead)                                          \
     {                                                                                                                  \
         if (d == 128)                                                                                                  \
-            pv_any(KIND, M, row, n, s, corr, 128, o);                                                                  \
+            pv_any(KIND, M, row, n, s, corr, 128, o, ahead);                                                           \
         else if (d == 64)                                                                                              \
-            pv_any(KIND, M, row, n, s, corr, 64, o);                                                                   \
+            pv_any(KIND, M, row, n, s, corr, 64, o, ahead);                                                            \
         else                                                                                                           \
-            pv_any(KIND, M, row, n, s, corr, d, o);                                                                    \
+            pv_any(KIND, M, row, n, s, corr, d, o, ahead);                                                             \
     }
 #define DEFINE_VARIANTS(NAME, KIND) \
     DEFINE_VARIANT(NAME, KIND, 1)   \

@@ -209,7 +209,8 @@ INLINE void seek_rows(enum row_kind kind, const uint8_t *const *row, uint32_t n,
         at[t] = seek(kind, row[first + t < n ? first + t : n - 1], d, 0);
 }
 
-INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d, float *s)
+INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d, float *s,
+                   const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = (d + 31) / 32;
     for (uint32_t first = 0; first < n; first += 16) {
@@ -218,6 +219,7 @@ INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, co
         for (uint32_t t = 0; t < 16; t++) {
             struct cursor at = seek(kind, row[first + t < n ? first + t : n - 1], d, 0);
             __m512 sum = _mm512_setzero_ps(), a, b;
+            skv_cpu_prefetch(ahead, first + t);
 #pragma GCC unroll 4
             for (uint32_t i = 0; i < n_chunks; i++) {
                 load_chunk(kind, &at, d, i, &a, &b);
@@ -231,13 +233,15 @@ INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, co
 }
 
 INLINE void qk_many(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d,
-                    float *s)
+                    float *s, const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = (d + 31) / 32, pad = SKV_CPU_D_PAD(d), count = 16 / m;
     for (uint32_t first = 0; first < n; first += count) {
         __m512 acc[16];
         struct cursor at[8];
         seek_rows(kind, row, n, first, count, d, at);
+        for (uint32_t t = 0; t < count; t++)
+            skv_cpu_prefetch(ahead, first + t);
 #pragma GCC unroll 16
         for (uint32_t i = 0; i < 16; i++)
             acc[i] = _mm512_setzero_ps();
@@ -276,7 +280,8 @@ INLINE void qk_many(enum row_kind kind, uint32_t m, const uint8_t *const *row, u
 
 /* Channels are taken in passes whose accumulators, m x 2 x chunks vectors, stay in registers. */
 INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t first_chunk, const uint8_t *const *row,
-                    uint32_t n, const float *s, const float *corr, uint32_t d, float *o)
+                    uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
+                    const struct skv_cpu_ahead *ahead)
 {
     uint32_t pad = SKV_CPU_D_PAD(d);
     __m512 acc[8][8];
@@ -288,6 +293,8 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
     for (uint32_t t = 0; t < n; t++) {
         struct cursor at = seek(kind, row[t], d, first_chunk);
         __m512 v[8];
+        if (first_chunk == 0)
+            skv_cpu_prefetch(ahead, t);
 #pragma GCC unroll 4
         for (uint32_t i = 0; i < chunks; i++)
             load_chunk(kind, &at, d, first_chunk + i, &v[2 * i], &v[2 * i + 1]);
@@ -307,26 +314,26 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
 }
 
 INLINE void pv_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *s,
-                   const float *corr, uint32_t d, float *o)
+                   const float *corr, uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = (d + 31) / 32, chunks = m <= 2 ? 4 : 8 / m, i = 0;
     for (; i + chunks <= n_chunks; i += chunks)
-        pv_pass(kind, m, chunks, i, row, n, s, corr, d, o);
+        pv_pass(kind, m, chunks, i, row, n, s, corr, d, o, ahead);
     if (chunks == 4 && i + 2 <= n_chunks) {
-        pv_pass(kind, m, 2, i, row, n, s, corr, d, o);
+        pv_pass(kind, m, 2, i, row, n, s, corr, d, o, ahead);
         i += 2;
     }
     if (i < n_chunks)
-        pv_pass(kind, m, 1, i, row, n, s, corr, d, o);
+        pv_pass(kind, m, 1, i, row, n, s, corr, d, o, ahead);
 }
 
 INLINE void qk_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d,
-                   float *s)
+                   float *s, const struct skv_cpu_ahead *ahead)
 {
     if (m == 1)
-        qk_one(kind, row, n, q, d, s);
+        qk_one(kind, row, n, q, d, s, ahead);
     else
-        qk_many(kind, m, row, n, q, d, s);
+        qk_many(kind, m, row, n, q, d, s, ahead);
 }
 
 /* Natural order to the kind's own, padded with zeros. */
@@ -357,24 +364,25 @@ INLINE void finish_any(enum row_kind kind, uint32_t m, const float *o, uint32_t 
     {                                                                                                                  \
         prepare_any(KIND, M, q, d, qp);                                                                                \
     }                                                                                                                  \
-    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s)          \
+    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s,          \
+                                 const struct skv_cpu_ahead *ahead)                                                    \
     {                                                                                                                  \
         if (d == 128)                                                                                                  \
-            qk_any(KIND, M, row, n, qp, 128, s);                                                                       \
+            qk_any(KIND, M, row, n, qp, 128, s, ahead);                                                                \
         else if (d == 64)                                                                                              \
-            qk_any(KIND, M, row, n, qp, 64, s);                                                                        \
+            qk_any(KIND, M, row, n, qp, 64, s, ahead);                                                                 \
         else                                                                                                           \
-            qk_any(KIND, M, row, n, qp, d, s);                                                                         \
+            qk_any(KIND, M, row, n, qp, d, s, ahead);                                                                  \
     }                                                                                                                  \
     static void pv_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, \
-                                 float *o)                                                                             \
+                                 float *o, const struct skv_cpu_ahead *ahead)                                          \
     {                                                                                                                  \
         if (d == 128)                                                                                                  \
-            pv_any(KIND, M, row, n, s, corr, 128, o);                                                                  \
+            pv_any(KIND, M, row, n, s, corr, 128, o, ahead);                                                           \
         else if (d == 64)                                                                                              \
-            pv_any(KIND, M, row, n, s, corr, 64, o);                                                                   \
+            pv_any(KIND, M, row, n, s, corr, 64, o, ahead);                                                            \
         else                                                                                                           \
-            pv_any(KIND, M, row, n, s, corr, d, o);                                                                    \
+            pv_any(KIND, M, row, n, s, corr, d, o, ahead);                                                             \
     }                                                                                                                  \
     static void finish_##NAME##_m##M(const float *o, uint32_t d, float *out)                                           \
     {                                                                                                                  \

@@ -38,7 +38,7 @@ INLINE enum row_kind kind_of(int dense)
 }
 
 INLINE void qk_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n, const uint16_t *q, uint32_t d,
-                   float *s)
+                   float *s, const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = (d + 31) / 32, pad = SKV_CPU_D_PAD(d), count = 16 / m;
     for (uint32_t first = 0; first < n; first += count) {
@@ -48,6 +48,7 @@ INLINE void qk_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n,
             for (uint32_t t = 0; t < 16; t++) {
                 struct cursor at = seek(kind_of(dense), row[first + t < n ? first + t : n - 1], d, 0);
                 acc[t] = _mm512_setzero_ps();
+                skv_cpu_prefetch(ahead, first + t);
 #pragma GCC unroll 4
                 for (uint32_t i = 0; i < n_chunks; i++)
                     acc[t] = dot(acc[t], load_words(dense, &at, d, i), _mm512_load_si512(q + 32 * i));
@@ -57,6 +58,8 @@ INLINE void qk_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n,
         }
         struct cursor at[8];
         seek_rows(kind_of(dense), row, n, first, count, d, at);
+        for (uint32_t t = 0; t < count; t++)
+            skv_cpu_prefetch(ahead, first + t);
 #pragma GCC unroll 16
         for (uint32_t i = 0; i < 16; i++)
             acc[i] = _mm512_setzero_ps();
@@ -79,7 +82,8 @@ INLINE void qk_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n,
 
 /* `pairs` holds each query row's weights as bf16, [m][SKV_CPU_TILE], zero from n on. */
 INLINE void pv_pass_dot(int dense, uint32_t m, uint32_t chunks, uint32_t first_chunk, const uint8_t *const *row,
-                        uint32_t n, const uint16_t *pairs, const float *corr, uint32_t d, float *o)
+                        uint32_t n, const uint16_t *pairs, const float *corr, uint32_t d, float *o,
+                        const struct skv_cpu_ahead *ahead)
 {
     uint32_t pad = SKV_CPU_D_PAD(d);
     __m512 acc[8][8];
@@ -94,6 +98,10 @@ INLINE void pv_pass_dot(int dense, uint32_t m, uint32_t chunks, uint32_t first_c
         struct cursor at0 = seek(kind_of(dense), row[t], d, first_chunk);
         struct cursor at1 = seek(kind_of(dense), row[partner ? t + 1 : t], d, first_chunk);
         __m512i v[8];
+        if (first_chunk == 0) {
+            skv_cpu_prefetch(ahead, t);
+            skv_cpu_prefetch(ahead, t + 1);
+        }
 #pragma GCC unroll 4
         for (uint32_t i = 0; i < chunks; i++) {
             __m512i x = load_words(dense, &at0, d, first_chunk + i), y = load_words(dense, &at1, d, first_chunk + i);
@@ -119,7 +127,7 @@ INLINE void pv_pass_dot(int dense, uint32_t m, uint32_t chunks, uint32_t first_c
 }
 
 INLINE void pv_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n, const float *s, const float *corr,
-                   uint32_t d, float *o)
+                   uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
     _Alignas(64) uint16_t pairs[SKV_CPU_M_MAX * SKV_CPU_TILE];
     for (uint32_t g = 0; g < m; g++)
@@ -130,13 +138,13 @@ INLINE void pv_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n,
         }
     uint32_t n_chunks = (d + 31) / 32, chunks = m <= 2 ? 4 : 8 / m, i = 0;
     for (; i + chunks <= n_chunks; i += chunks)
-        pv_pass_dot(dense, m, chunks, i, row, n, pairs, corr, d, o);
+        pv_pass_dot(dense, m, chunks, i, row, n, pairs, corr, d, o, ahead);
     if (chunks == 4 && i + 2 <= n_chunks) {
-        pv_pass_dot(dense, m, 2, i, row, n, pairs, corr, d, o);
+        pv_pass_dot(dense, m, 2, i, row, n, pairs, corr, d, o, ahead);
         i += 2;
     }
     for (; i < n_chunks; i++)
-        pv_pass_dot(dense, m, 1, i, row, n, pairs, corr, d, o);
+        pv_pass_dot(dense, m, 1, i, row, n, pairs, corr, d, o, ahead);
 }
 
 /* The queries are bf16-exact, so their upper halves are all of them. */
@@ -166,24 +174,25 @@ INLINE void finish_dot(uint32_t m, const float *o, uint32_t d, float *out)
     {                                                                                                                  \
         prepare_dot(M, q, d, qp);                                                                                      \
     }                                                                                                                  \
-    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s)          \
+    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s,          \
+                                 const struct skv_cpu_ahead *ahead)                                                    \
     {                                                                                                                  \
         if (d == 128)                                                                                                  \
-            qk_dot(DENSE, M, row, n, qp, 128, s);                                                                      \
+            qk_dot(DENSE, M, row, n, qp, 128, s, ahead);                                                               \
         else if (d == 64)                                                                                              \
-            qk_dot(DENSE, M, row, n, qp, 64, s);                                                                       \
+            qk_dot(DENSE, M, row, n, qp, 64, s, ahead);                                                                \
         else                                                                                                           \
-            qk_dot(DENSE, M, row, n, qp, d, s);                                                                        \
+            qk_dot(DENSE, M, row, n, qp, d, s, ahead);                                                                 \
     }                                                                                                                  \
     static void pv_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, \
-                                 float *o)                                                                             \
+                                 float *o, const struct skv_cpu_ahead *ahead)                                          \
     {                                                                                                                  \
         if (d == 128)                                                                                                  \
-            pv_dot(DENSE, M, row, n, s, corr, 128, o);                                                                 \
+            pv_dot(DENSE, M, row, n, s, corr, 128, o, ahead);                                                          \
         else if (d == 64)                                                                                              \
-            pv_dot(DENSE, M, row, n, s, corr, 64, o);                                                                  \
+            pv_dot(DENSE, M, row, n, s, corr, 64, o, ahead);                                                           \
         else                                                                                                           \
-            pv_dot(DENSE, M, row, n, s, corr, d, o);                                                                   \
+            pv_dot(DENSE, M, row, n, s, corr, d, o, ahead);                                                            \
     }                                                                                                                  \
     static void finish_##NAME##_m##M(const float *o, uint32_t d, float *out)                                           \
     {                                                                                                                  \

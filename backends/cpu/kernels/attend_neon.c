@@ -69,7 +69,7 @@ INLINE float32x4_t reduce4(const float32x4_t acc[4])
 /* Rows are taken `count` at once, with up to 16 accumulators; the last row stands in for those past n. Tokens past n
  * get scores too, which is allowed: s has room for a whole tile. */
 INLINE void qk_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d,
-                   float *s)
+                   float *s, const struct skv_cpu_ahead *ahead)
 {
     /* With few query rows, both halves of a chunk have their own sums: else each would wait for the other. */
     const uint32_t n_chunks = d / 8, pad = SKV_CPU_D_PAD(d), count = m == 8 ? 2 : 4, parts = m <= 2 ? 2 : 1;
@@ -81,8 +81,10 @@ INLINE void qk_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, ui
         UNROLL
         for (uint32_t t = 0; t < count; t++)
             r[t] = row[first + t < n ? first + t : n - 1];
-        for (uint32_t t = 0; t < count; t++)
+        for (uint32_t t = 0; t < count; t++) {
             find_values(kind, r[t], d, offset[t]);
+            skv_cpu_prefetch(ahead, first + t);
+        }
         UNROLL
         for (uint32_t i = 0; i < used; i++)
             acc[i] = vdupq_n_f32(0);
@@ -133,6 +135,8 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
         acc[i] = vmulq_n_f32(vld1q_f32(o + i / vectors * pad + i % vectors * 4), corr[i / vectors]);
     for (uint32_t t = 0; t < n; t++) {
         float32x4_t v[16];
+        if (first == 0)
+            skv_cpu_prefetch(ahead, t);
         UNROLL
         for (uint32_t i = 0; i < chunks; i++)
             load_chunk(kind, row[t], offset[t], first + i, v + 2 * i);
@@ -146,25 +150,25 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
 }
 
 INLINE void pv_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *s,
-                   const float *corr, uint32_t d, float *o)
+                   const float *corr, uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
     uint16_t offset[SKV_CPU_TILE][CHUNKS_MAX];
     uint32_t n_chunks = d / 8, chunks = 8 / m, i = 0;
     for (uint32_t t = 0; t < n; t++)
         find_values(kind, row[t], d, offset[t]);
     for (; i + chunks <= n_chunks; i += chunks)
-        pv_pass(kind, m, chunks, i, row, offset, n, s, corr, d, o);
+        pv_pass(kind, m, chunks, i, row, offset, n, s, corr, d, o, ahead);
     uint32_t left = n_chunks - i;
     if (m == 1 && left & 4) {
-        pv_pass(kind, m, 4, i, row, offset, n, s, corr, d, o);
+        pv_pass(kind, m, 4, i, row, offset, n, s, corr, d, o, ahead);
         i += 4;
     }
     if (m <= 2 && left & 2) {
-        pv_pass(kind, m, 2, i, row, offset, n, s, corr, d, o);
+        pv_pass(kind, m, 2, i, row, offset, n, s, corr, d, o, ahead);
         i += 2;
     }
     if (m <= 4 && left & 1)
-        pv_pass(kind, m, 1, i, row, offset, n, s, corr, d, o);
+        pv_pass(kind, m, 1, i, row, offset, n, s, corr, d, o, ahead);
 }
 
 INLINE void prepare_any(uint32_t m, const float *q, uint32_t d, float *qp)
@@ -190,24 +194,25 @@ INLINE void finish_any(uint32_t m, const float *o, uint32_t d, float *out)
         finish_any(M, o, d, out);                                   \
     }
 #define DEFINE_VARIANT(NAME, KIND, M)                                                                                  \
-    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s)          \
+    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s,          \
+                                 const struct skv_cpu_ahead *ahead)                                                    \
     {                                                                                                                  \
         if (d == 128)                                                                                                  \
-            qk_any(KIND, M, row, n, qp, 128, s);                                                                       \
+            qk_any(KIND, M, row, n, qp, 128, s, ahead);                                                                \
         else if (d == 64)                                                                                              \
-            qk_any(KIND, M, row, n, qp, 64, s);                                                                        \
+            qk_any(KIND, M, row, n, qp, 64, s, ahead);                                                                 \
         else                                                                                                           \
-            qk_any(KIND, M, row, n, qp, d, s);                                                                         \
+            qk_any(KIND, M, row, n, qp, d, s, ahead);                                                                  \
     }                                                                                                                  \
     static void pv_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, \
-                                 float *o)                                                                             \
+                                 float *o, const struct skv_cpu_ahead *ahead)                                          \
     {                                                                                                                  \
         if (d == 128)                                                                                                  \
-            pv_any(KIND, M, row, n, s, corr, 128, o);                                                                  \
+            pv_any(KIND, M, row, n, s, corr, 128, o, ahead);                                                           \
         else if (d == 64)                                                                                              \
-            pv_any(KIND, M, row, n, s, corr, 64, o);                                                                   \
+            pv_any(KIND, M, row, n, s, corr, 64, o, ahead);                                                            \
         else                                                                                                           \
-            pv_any(KIND, M, row, n, s, corr, d, o);                                                                    \
+            pv_any(KIND, M, row, n, s, corr, d, o, ahead);                                                             \
     }
 #define DEFINE_VARIANTS(NAME, KIND) \
     DEFINE_VARIANT(NAME, KIND, 1)   \

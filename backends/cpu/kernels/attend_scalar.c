@@ -93,13 +93,15 @@ static inline void pv(const uint8_t *const *row, uint32_t n, const float *s, con
     }
 #define DEFINE(TYPE, BF16, SOURCE, LOAD, M)                                                                           \
     static void qk_##TYPE##_##SOURCE##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d,        \
-                                            float *s)                                                                 \
+                                            float *s, const struct skv_cpu_ahead *ahead)                              \
     {                                                                                                                 \
+        (void)ahead;                                                                                                  \
         qk(row, n, qp, d, s, M, LOAD, BF16);                                                                          \
     }                                                                                                                 \
     static void pv_##TYPE##_##SOURCE##_m##M(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, \
-                                            uint32_t d, float *o)                                                     \
+                                            uint32_t d, float *o, const struct skv_cpu_ahead *ahead)                  \
     {                                                                                                                 \
+        (void)ahead;                                                                                                  \
         pv(row, n, s, corr, d, o, M, LOAD, BF16);                                                                     \
     }
 #define DEFINE_ALL(M)                        \

@@ -45,6 +45,23 @@ enum skv_cpu_source {
     SKV_CPU_SOURCE_COUNT
 };
 
+/* Rows that the next call will read: a kernel asks for row i of them beside its own row i, so that memory works while
+ * it computes. n is 0 where that would not pay. */
+struct skv_cpu_ahead {
+    const uint8_t *const *row;
+    uint32_t n, row_bytes;
+};
+
+#define SKV_CPU_LINE_BYTES 64
+
+/* Always inlined: GCC takes a function that only prefetches for one without effects, and drops calls of it. */
+static inline __attribute__((always_inline)) void skv_cpu_prefetch(const struct skv_cpu_ahead *ahead, uint32_t i)
+{
+    if (i < ahead->n)
+        for (uint32_t byte = 0; byte < ahead->row_bytes; byte += SKV_CPU_LINE_BYTES)
+            __builtin_prefetch(ahead->row[i] + byte, 0, 2);
+}
+
 /* One attention variant for exactly m query rows of one KV head.
  *
  * The caller runs, for a list of tiles: prepare once; then per tile qk on the K rows, softmax (table entry below) on
@@ -58,9 +75,11 @@ struct skv_cpu_attend {
     /* q: [m][d] floats (bf16-exact for SKV_CPU_BF16_DOT). */
     void (*prepare)(const float *q, uint32_t d, void *qp);
     /* s[i][t] = dot(q_i, row_t) for t < n, f32 sums in an order fixed by (d, variant) alone. */
-    void (*qk)(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s);
+    void (*qk)(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s,
+               const struct skv_cpu_ahead *ahead);
     /* o_i = o_i * corr[i] + sum over t < n of s[i][t] * row_t. */
-    void (*pv)(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, float *o);
+    void (*pv)(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
+               const struct skv_cpu_ahead *ahead);
     /* out[i][c], [m][d] floats, from o; not scaled. */
     void (*finish)(const float *o, uint32_t d, float *out);
 };
