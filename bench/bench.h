@@ -40,8 +40,9 @@ struct bench_series {
 };
 
 /* Runs up to three functions in turns until the time is up, each at least 5 times after one warm-up. NULL ends the
- * list. */
-void bench_in_turns(struct bench_series *series, double seconds, void (*const run[3])(void *context), void *context);
+ * list. The functions enqueue; where that is not all, the device's own clock measures them. */
+void bench_in_turns(struct tool_device *on, struct bench_series *series, double seconds,
+                    void (*const run[3])(void *context), void *context);
 
 /* Memory that host threads read or copy; n_threads of them, each its own part. */
 double bench_read(const void *from, uint64_t n_bytes, uint32_t n_threads);

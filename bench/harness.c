@@ -29,17 +29,35 @@ const struct bench_shape *bench_find_shape(const char *name)
     return NULL;
 }
 
-void bench_in_turns(struct bench_series *series, double seconds, void (*const run[3])(void *context), void *context)
+static double time_one(struct tool_device *on, skv_timer *timer, void (*run)(void *context), void *context)
 {
+    if (on->limits.synchronous) {
+        double start = tool_now();
+        run(context);
+        return tool_now() - start;
+    }
+    uint64_t nanoseconds = 0;
+    TOOL_TRY(skv_timer_start(timer, on->queue));
+    run(context);
+    TOOL_TRY(skv_timer_stop(timer, on->queue));
+    TOOL_TRY(skv_timer_read(timer, &nanoseconds));
+    return (double)nanoseconds * 1e-9;
+}
+
+void bench_in_turns(struct tool_device *on, struct bench_series *series, double seconds,
+                    void (*const run[3])(void *context), void *context)
+{
+    skv_timer *timer = NULL;
+    TOOL_TRY(skv_timer_create(on->device, &timer));
     for (int i = 0; i < 3 && run[i]; i++)
         run[i](context);
+    TOOL_TRY(skv_queue_finish(on->queue));
     double end = tool_now() + seconds;
     for (series->n = 0; series->n < BENCH_ROUNDS_MAX && (series->n < 5 || tool_now() < end); series->n++)
-        for (int i = 0; i < 3 && run[i]; i++) {
-            double start = tool_now();
-            run[i](context);
-            series->seconds[i][series->n] = tool_now() - start;
-        }
+        for (int i = 0; i < 3 && run[i]; i++)
+            series->seconds[i][series->n] = time_one(on, timer, run[i], context);
+    TOOL_TRY(skv_queue_finish(on->queue));
+    skv_timer_destroy(timer);
 }
 
 double bench_median(const double *values, size_t n)

@@ -87,8 +87,14 @@ static enum skv_status open_device(struct skv_registry_entry entry, uint32_t i_d
     return SKV_OK;
 }
 
-/* The first usable device of a backend that `id` fits (NULL fits all). `unusable` gets one that fits and cannot be
- * used. */
+/* A choice without a name takes GPUs, and the CPU by its own backend: a CPU through another driver is slower. */
+static bool is_automatic(const struct skv_device_info *info)
+{
+    return info->kind == SKV_DEVICE_GPU || strcmp(info->backend, "cpu") == 0;
+}
+
+/* The first usable device of a backend that `id` fits (NULL fits those of an automatic choice). `unusable` gets one
+ * that fits and cannot be used. */
 static bool find_device(struct skv_registry_entry entry, const char *id, uint32_t *i_device,
                         struct skv_device_info *unusable)
 {
@@ -97,7 +103,7 @@ static bool find_device(struct skv_registry_entry entry, const char *id, uint32_
     for (uint32_t i = 0; i < n; i++) {
         struct skv_device_info info;
         describe(entry.backend, i, &info);
-        if (id && strcmp(id, info.id) != 0 && strcmp(id, entry.name) != 0)
+        if (id ? strcmp(id, info.id) != 0 && strcmp(id, entry.name) != 0 : !is_automatic(&info))
             continue;
         if (info.usable) {
             *i_device = i;

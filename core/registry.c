@@ -8,10 +8,17 @@ extern const struct skv_backend skv_cpu_backend;
 #define CPU_BACKEND NULL
 #endif
 
+#if defined(SKV_WITH_OPENCL)
+extern const struct skv_backend skv_opencl_backend;
+#define OPENCL_BACKEND &skv_opencl_backend
+#else
+#define OPENCL_BACKEND NULL
+#endif
+
 static const struct skv_registry_entry built[] = {
     {"cuda", NULL},
     {"hip", NULL},
-    {"opencl", NULL},
+    {"opencl", OPENCL_BACKEND},
     {"cpu", CPU_BACKEND},
 };
 #define N_BUILT (sizeof built / sizeof built[0])

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "backends/cpu/cpu.h"
-#include "backends/cpu/numbers.h"
+#include "core/numbers.h"
 #include "backends/cpu/tiles.h"
 
 /* Rows of state (a query and its accumulator) of one pass over the tokens; more take several passes. */

@@ -62,6 +62,7 @@ static void fill_info(struct skv_device_info *info, unsigned level, uint32_t n_t
 {
     memset(info, 0, sizeof *info);
     info->usable = 1;
+    info->kind = SKV_DEVICE_CPU;
     info->compute_units = skv_cpu_cores();
     long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
     info->memory_bytes = pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : 0;
@@ -173,6 +174,10 @@ static enum skv_status open_device(uint32_t i_device, const struct skv_device_pa
                                    struct skv_device **device)
 {
     (void)i_device;
+    if (params->native_context)
+        return skv_fail(SKV_ERROR_UNSUPPORTED,
+                        "params->native_context is 0x%" PRIx64 "; device \"cpu\" has no contexts to work in",
+                        params->native_context);
     unsigned level = 0;
     uint32_t n_threads = 1;
     enum skv_status status = choose_level(params, &level);

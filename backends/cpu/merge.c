@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "backends/cpu/cpu.h"
-#include "backends/cpu/numbers.h"
+#include "core/numbers.h"
 
 /* Rows that one task handles. */
 #define TASK_ROWS 16

@@ -3,24 +3,7 @@
 
 #include <string.h>
 
-#include "backends/cpu/numbers.h"
-
-/* The smallest value of the type that is not below the threshold, as magnitude bits. */
-static uint16_t threshold_bits(float threshold, uint32_t dtype)
-{
-    /* -0 is a threshold of 0. */
-    if (dtype == SKV_BF16)
-        return (uint16_t)(((skv_bits_from_f32(threshold) & 0x7fffffffu) + 0xffffu) >> 16);
-    uint32_t below = 0, bits = SKV_F16_INF_BITS;
-    while (below < bits) {
-        uint32_t middle = (below + bits) / 2;
-        if (skv_f32_from_f16((uint16_t)middle) >= threshold)
-            bits = middle;
-        else
-            below = middle + 1;
-    }
-    return (uint16_t)bits;
-}
+#include "core/numbers.h"
 
 void skv_cpu_select_init(struct skv_cpu_select *select, const struct skv_cpu_kernels *kernels,
                          const struct skv_select *rule, const struct skv_rows *rows, uint32_t dtype, uint32_t head_dim,
@@ -42,7 +25,7 @@ void skv_cpu_select_init(struct skv_cpu_select *select, const struct skv_cpu_ker
     if (rule->strategy == SKV_CHANNEL_MAGNITUDE || rule->strategy == SKV_CHANNEL_WEIGHTED)
         select->chunk_tokens = SKV_CPU_ROWS_MAX / rule->group_tokens * rule->group_tokens;
     if (rule->strategy == SKV_THRESHOLD)
-        select->threshold_bits = threshold_bits(rule->threshold, dtype);
+        select->threshold_bits = skv_threshold_bits(rule->threshold, dtype);
 }
 
 /* FORMAT.md section 4.2, step 3: binary32 bits without sign, held in [2^-60, 2^60] or 0. */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "backends/cpu/cpu.h"
-#include "backends/cpu/numbers.h"
+#include "core/numbers.h"
 
 struct weights_job {
     const struct skv_channel_weights_params *params;

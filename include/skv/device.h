@@ -34,13 +34,20 @@ SKV_API uint32_t skv_backend_count(void);
  */
 SKV_API skv_status skv_backend_get_info(uint32_t i_backend, skv_backend_info *info);
 
+typedef enum skv_device_kind {
+    SKV_DEVICE_OTHER = 0, /**< an accelerator of another kind */
+    SKV_DEVICE_CPU = 1,
+    SKV_DEVICE_GPU = 2
+} skv_device_kind;
+
 /** A device as found on this machine. */
 typedef struct skv_device_info {
     uint32_t struct_size;
     uint32_t usable;        /**< 0: `reason` says why it cannot be opened */
     uint32_t compute_units; /**< cores or multiprocessors */
-    uint32_t reserved;
+    uint32_t kind;          /**< skv_device_kind */
     uint64_t memory_bytes;
+    uint64_t native; /**< the driver's own handle of it, a cl_device_id or an ordinal; 0 for "cpu" */
     char id[32];       /**< what skv_device_params::id takes: "cpu", "cuda:0", .. */
     char backend[16];  /**< "cpu", "cuda", "hip", "opencl" */
     char name[128];    /**< the vendor's name of it */
@@ -71,7 +78,7 @@ typedef struct skv_device_params {
     uint32_t flags; /**< none defined: must be 0 */
     /**
      * Which device: "cpu", "cuda:1", or a backend's name for its first usable device. NULL: the environment variable
-     * SKV_DEVICE, and where that is unset or empty the first usable one of cuda, hip, opencl (GPUs), cpu. The choice is
+     * SKV_DEVICE, and where that is unset or empty the first usable GPU of cuda, hip, opencl, else "cpu". The choice is
      * logged. A named device that cannot be opened is an error; another one is never taken instead.
      */
     const char *id;
@@ -85,6 +92,11 @@ typedef struct skv_device_params {
     uint32_t reserved;
     /** CPU only. Runs the work instead of the library's own threads; copied. NULL: own threads. */
     const skv_executor *cpu_executor;
+    /**
+     * Work in this context of the caller's instead of a new one: a cl_context that holds the device `id` (compare
+     * skv_device_info::native), as an integer. 0: make one. Must be valid during the call; it is retained.
+     */
+    uint64_t native_context;
 } skv_device_params;
 
 /**

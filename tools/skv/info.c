@@ -106,11 +106,20 @@ static void print_text(const cJSON *report)
     }
 }
 
+/* The usable devices, one a line, for scripts. */
+static void print_ids(const cJSON *report)
+{
+    const cJSON *entry;
+    cJSON_ArrayForEach(entry,
+                       cJSON_GetObjectItemCaseSensitive(report, "devices")) if (cJSON_HasObjectItem(entry, "limits"))
+        puts(text_of(entry, "id"));
+}
+
 int tool_info(int argc, char **argv)
 {
-    bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
-    if (argc > 1 && !json)
-        tool_die(TOOL_USAGE, "info: unknown argument \"%s\"; usage: skv info [--json]", argv[1]);
+    bool json = argc == 2 && strcmp(argv[1], "--json") == 0, ids = argc == 2 && strcmp(argv[1], "--ids") == 0;
+    if (argc > 1 && !json && !ids)
+        tool_die(TOOL_USAGE, "info: unknown argument \"%s\"; usage: skv info [--json | --ids]", argv[1]);
     cJSON *report = cJSON_CreateObject();
     char version[32];
     snprintf(version, sizeof version, "%" PRIu32 ".%" PRIu32 ".%" PRIu32, skv_version() / 10000,
@@ -122,6 +131,8 @@ int tool_info(int argc, char **argv)
         char *text = cJSON_Print(report);
         puts(text);
         cJSON_free(text);
+    } else if (ids) {
+        print_ids(report);
     } else {
         print_text(report);
     }

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "backends/cpu/kernels/kernels.h"
-#include "backends/cpu/numbers.h"
+#include "core/numbers.h"
 
 #define LANES 8
 

@@ -3,13 +3,15 @@
  * Conversions between storage types and binary32, by integer arithmetic so that they are exact on every CPU and need no
  * instruction set; written without branches where the compiler can then vectorize them.
  */
-#ifndef SKV_CPU_NUMBERS_H
-#define SKV_CPU_NUMBERS_H
+#ifndef SKV_CORE_NUMBERS_H
+#define SKV_CORE_NUMBERS_H
 
 #include <stdint.h>
 #include <string.h>
 
 #include <skv/base.h>
+
+#include "core/format.h"
 
 static inline float skv_f32_from_bits(uint32_t bits)
 {
@@ -94,6 +96,23 @@ static inline void skv_store_row(const float *row, uint32_t dtype, uint32_t n, v
     else
         for (uint32_t i = 0; i < n; i++)
             values[i] = skv_bf16_from_f32(row[i]);
+}
+
+/* FORMAT.md section 4.3: the smallest value of the type that is not below the threshold, as magnitude bits. */
+static inline uint16_t skv_threshold_bits(float threshold, uint32_t dtype)
+{
+    /* -0 is a threshold of 0. */
+    if (dtype == SKV_BF16)
+        return (uint16_t)(((skv_bits_from_f32(threshold) & 0x7fffffffu) + 0xffffu) >> 16);
+    uint32_t below = 0, bits = SKV_F16_INF_BITS;
+    while (below < bits) {
+        uint32_t middle = (below + bits) / 2;
+        if (skv_f32_from_f16((uint16_t)middle) >= threshold)
+            bits = middle;
+        else
+            below = middle + 1;
+    }
+    return (uint16_t)bits;
 }
 
 #endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The OpenCL backend's own types, and what its files offer each other.
+ */
+#ifndef SKV_OPENCL_H
+#define SKV_OPENCL_H
+
+#define CL_TARGET_OPENCL_VERSION 120
+#include <CL/cl.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "backends/opencl/kernels/params.h"
+#include "core/backend.h"
+#include "core/check.h"
+
+/* ---- loader.c: the ICD loader, opened at run time */
+
+#define SKV_CL_FUNCTIONS(X)        \
+    X(clBuildProgram)              \
+    X(clCreateBuffer)              \
+    X(clCreateCommandQueue)        \
+    X(clCreateContext)             \
+    X(clCreateKernel)              \
+    X(clCreateProgramWithBinary)   \
+    X(clCreateProgramWithSource)   \
+    X(clEnqueueCopyBuffer)         \
+    X(clEnqueueFillBuffer)         \
+    X(clEnqueueMarkerWithWaitList) \
+    X(clEnqueueNDRangeKernel)      \
+    X(clEnqueueReadBuffer)         \
+    X(clEnqueueWriteBuffer)        \
+    X(clFinish)                    \
+    X(clGetCommandQueueInfo)       \
+    X(clGetContextInfo)            \
+    X(clGetDeviceIDs)              \
+    X(clGetDeviceInfo)             \
+    X(clGetEventProfilingInfo)     \
+    X(clGetKernelWorkGroupInfo)    \
+    X(clGetPlatformIDs)            \
+    X(clGetPlatformInfo)           \
+    X(clGetProgramBuildInfo)       \
+    X(clGetProgramInfo)            \
+    X(clReleaseCommandQueue)       \
+    X(clReleaseContext)            \
+    X(clReleaseEvent)              \
+    X(clReleaseKernel)             \
+    X(clReleaseMemObject)          \
+    X(clReleaseProgram)            \
+    X(clRetainCommandQueue)        \
+    X(clRetainContext)             \
+    X(clRetainMemObject)           \
+    X(clSetKernelArg)              \
+    X(clWaitForEvents)
+
+struct skv_cl_functions {
+#define SKV_CL_FIELD(name) __typeof__(name) *name;
+    SKV_CL_FUNCTIONS(SKV_CL_FIELD)
+#undef SKV_CL_FIELD
+};
+
+/* The functions, or NULL and a reason. Loads the library at the first call; thread-safe. */
+const struct skv_cl_functions *skv_cl_load(char *reason, size_t reason_bytes);
+/* "CL_OUT_OF_RESOURCES"; "unknown error" for codes of extensions. */
+const char *skv_cl_error_name(cl_int code);
+/* Sets the message of a failed driver call, and returns the status that fits the code. */
+enum skv_status skv_cl_fail(const char *call, cl_int code);
+
+#define SKV_CL_TRY(call, name)                 \
+    do {                                       \
+        cl_int code_ = (call);                 \
+        if (code_ != CL_SUCCESS)               \
+            return skv_cl_fail((name), code_); \
+    } while (0)
+
+/* ---- devices.c */
+
+#define SKV_CL_DEVICES_MAX 64
+
+struct skv_cl_place {
+    cl_platform_id platform;
+    cl_device_id device;
+};
+
+/* What programs are built for: the parts of a program's name. */
+struct skv_cl_program {
+    struct skv_cl_program *next;
+    char options[160];
+    cl_program program;
+};
+
+struct skv_cl_device {
+    struct skv_device base;
+    const struct skv_cl_functions *cl;
+    cl_platform_id platform;
+    cl_device_id id;
+    cl_context context;
+    size_t group_max; /* work-items of a work-group */
+    uint64_t local_bytes;
+    char key[512]; /* platform, device and driver by name and version */
+    pthread_mutex_t lock;
+    struct skv_cl_program *programs; /* guarded by lock */
+};
+
+/* ---- cache.c: program binaries on disk */
+
+/* The stored binary for a key, or NULL. The caller frees it with skv_free. */
+unsigned char *skv_cl_cache_load(const char *key, size_t *n_bytes);
+/* Best effort: a cache that cannot be written is a slower next start, not an error. */
+void skv_cl_cache_store(const char *key, const unsigned char *binary, size_t n_bytes);
+
+/* ---- program.c */
+
+/* The program for the given options, built or loaded once for the device. */
+enum skv_status skv_cl_program(struct skv_cl_device *device, const char *options, cl_program *program);
+
+/* ---- memory.c */
+
+enum skv_cl_kernel {
+    SKV_CL_PRUNE,
+    SKV_CL_COMPRESS_FIXED,
+    SKV_CL_COMPRESS_RAGGED,
+    SKV_CL_DECOMPRESS,
+    SKV_CL_WEIGHTS,
+    SKV_CL_MERGE,
+    SKV_CL_KERNELS
+};
+
+/* An attention kernel of one shape. */
+struct skv_cl_attend_kernel {
+    struct skv_cl_attend_kernel *next;
+    uint32_t head_dim, m, dtype;
+    cl_kernel kernel;
+};
+
+struct skv_cl_queue {
+    struct skv_queue base;
+    cl_command_queue queue;
+    cl_mem faults;      /* SKV_CL_FAULTS words; also stands in for absent buffers */
+    bool faults_likely; /* a kernel that can find faults was enqueued since they were read */
+    uint64_t n_slots;   /* of the latest pool, for messages */
+    bool profiling;
+    cl_kernel kernels[SKV_CL_KERNELS];
+    struct skv_cl_attend_kernel *attend;
+};
+
+static inline struct skv_cl_device *skv_cl_device_of(const struct skv_queue *queue)
+{
+    return (struct skv_cl_device *)queue->device;
+}
+
+static inline cl_mem skv_cl_memory(const struct skv_buffer *buffer)
+{
+    return (cl_mem)(uintptr_t)buffer->native;
+}
+
+enum skv_status skv_cl_buffer_create(struct skv_device *device, const struct skv_buffer_params *params,
+                                     struct skv_buffer **buffer);
+void skv_cl_buffer_destroy(struct skv_buffer *buffer);
+enum skv_status skv_cl_buffer_write(struct skv_queue *queue, struct skv_span to, const void *from, uint64_t n_bytes);
+enum skv_status skv_cl_buffer_read(struct skv_queue *queue, void *to, struct skv_span from, uint64_t n_bytes);
+enum skv_status skv_cl_buffer_copy(struct skv_queue *queue, struct skv_span to, struct skv_span from, uint64_t n_bytes);
+enum skv_status skv_cl_buffer_fill(struct skv_queue *queue, struct skv_span to, uint8_t value, uint64_t n_bytes);
+
+/* ---- queue.c */
+
+enum skv_status skv_cl_queue_create(struct skv_device *device, const struct skv_queue_params *params,
+                                    struct skv_queue **queue);
+void skv_cl_queue_destroy(struct skv_queue *queue);
+enum skv_status skv_cl_queue_finish(struct skv_queue *queue);
+enum skv_status skv_cl_timer_create(struct skv_device *device, struct skv_timer **timer);
+void skv_cl_timer_destroy(struct skv_timer *timer);
+enum skv_status skv_cl_timer_mark(struct skv_timer *timer, struct skv_queue *queue, int is_stop);
+enum skv_status skv_cl_timer_read(struct skv_timer *timer, uint64_t *nanoseconds);
+
+/* ---- launch.c: kernel arguments and launches */
+
+/* A launch being put together: arguments in order, then the grid. */
+struct skv_cl_launch {
+    struct skv_cl_queue *queue;
+    cl_kernel kernel;
+    cl_uint n_args;
+    cl_int code; /* the first failure */
+};
+
+enum skv_status skv_cl_launch_begin(struct skv_queue *queue, enum skv_cl_kernel kernel, struct skv_cl_launch *launch);
+void skv_cl_arg_value(struct skv_cl_launch *launch, const void *value, size_t n_bytes);
+void skv_cl_arg_buffer(struct skv_cl_launch *launch, struct skv_span span);
+void skv_cl_arg_faults(struct skv_cl_launch *launch);
+void skv_cl_arg_local(struct skv_cl_launch *launch, size_t n_bytes);
+/* Groups of `lanes` work-items. */
+enum skv_status skv_cl_launch(struct skv_cl_launch *launch, size_t lanes, size_t n_x, size_t n_y, size_t n_z);
+
+/* Offset of a span in elements; 0 for an absent one. */
+static inline uint64_t skv_cl_offset(struct skv_span span, uint32_t element_bytes)
+{
+    return span.buffer ? span.offset / element_bytes : 0;
+}
+
+struct skv_cl_pool skv_cl_pool_of(const struct skv_pool *pool);
+/* The heads of a launch from `first` on; `rule` may be NULL. Returns how many it serves. */
+uint32_t skv_cl_heads_of(const struct skv_layout *layout, const struct skv_select *rule, uint32_t n_heads,
+                         uint32_t first, struct skv_cl_heads *heads);
+
+/* ---- rows.c, attend.c */
+
+enum skv_status skv_cl_prune(struct skv_queue *queue, const struct skv_prune_params *params);
+enum skv_status skv_cl_channel_weights(struct skv_queue *queue, const struct skv_channel_weights_params *params);
+enum skv_status skv_cl_compress(struct skv_queue *queue, const struct skv_compress_params *params);
+enum skv_status skv_cl_decompress(struct skv_queue *queue, const struct skv_decompress_params *params);
+enum skv_status skv_cl_attend(struct skv_queue *queue, const struct skv_attend_params *params,
+                              const struct skv_attend_plan *plan);
+uint32_t skv_cl_attend_split(const struct skv_device *device, const struct skv_attend_params *params);
+enum skv_status skv_cl_merge(struct skv_queue *queue, const struct skv_merge_params *params);
+
+#endif

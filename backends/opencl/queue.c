@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Queues with their kernels and their record of faults, and timers of profiling events.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "backends/opencl/opencl.h"
+
+static const char *const kernel_names[SKV_CL_KERNELS] = {
+    [SKV_CL_PRUNE] = "skv_prune",
+    [SKV_CL_COMPRESS_FIXED] = "skv_compress_fixed",
+    [SKV_CL_COMPRESS_RAGGED] = "skv_compress_ragged",
+    [SKV_CL_DECOMPRESS] = "skv_decompress",
+    [SKV_CL_WEIGHTS] = "skv_channel_weights",
+    [SKV_CL_MERGE] = "skv_merge",
+};
+
+static enum skv_status forget_faults(struct skv_cl_device *device, struct skv_cl_queue *own)
+{
+    const cl_uint none = SKV_CL_NO_FAULT;
+    SKV_CL_TRY(device->cl->clEnqueueFillBuffer(own->queue, own->faults, &none, sizeof none, 0,
+                                               SKV_CL_FAULTS * sizeof none, 0, NULL, NULL),
+               "clEnqueueFillBuffer");
+    own->faults_likely = false;
+    return SKV_OK;
+}
+
+/* The caller's queue must be in order and of this device; it may lack profiling, then there are no timers. */
+static enum skv_status wrap_queue(struct skv_cl_device *device, uint64_t native, struct skv_cl_queue *own)
+{
+    cl_command_queue queue = (cl_command_queue)(uintptr_t)native;
+    cl_command_queue_properties properties = 0;
+    cl_device_id id = NULL;
+    SKV_CL_TRY(device->cl->clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof id, &id, NULL),
+               "clGetCommandQueueInfo");
+    SKV_CL_TRY(device->cl->clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL),
+               "clGetCommandQueueInfo");
+    SKV_REQUIRE(id == device->id, SKV_ERROR_WRONG_DEVICE,
+                "params->native is 0x%" PRIx64 ", a queue of another device; it must be one of device \"%s\"", native,
+                device->base.info.id);
+    SKV_REQUIRE(!(properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE), SKV_ERROR_UNSUPPORTED,
+                "params->native is 0x%" PRIx64 ", an out-of-order queue; it must be in order", native);
+    SKV_CL_TRY(device->cl->clRetainCommandQueue(queue), "clRetainCommandQueue");
+    own->queue = queue;
+    own->profiling = (properties & CL_QUEUE_PROFILING_ENABLE) != 0;
+    return SKV_OK;
+}
+
+static enum skv_status fill_queue(struct skv_cl_device *device, uint64_t native, struct skv_cl_queue *own)
+{
+    cl_int code = CL_SUCCESS;
+    cl_program program = NULL;
+    if (native) {
+        SKV_TRY(wrap_queue(device, native, own));
+    } else {
+        own->queue = device->cl->clCreateCommandQueue(device->context, device->id, CL_QUEUE_PROFILING_ENABLE, &code);
+        own->profiling = true;
+        if (code != CL_SUCCESS)
+            return skv_cl_fail("clCreateCommandQueue", code);
+    }
+    own->faults =
+        device->cl->clCreateBuffer(device->context, CL_MEM_READ_WRITE, SKV_CL_FAULTS * sizeof(cl_uint), NULL, &code);
+    if (code != CL_SUCCESS)
+        return skv_cl_fail("clCreateBuffer", code);
+    SKV_TRY(forget_faults(device, own));
+    SKV_TRY(skv_cl_program(device, "-DSKV_ROWS", &program));
+    for (int i = 0; i < SKV_CL_KERNELS; i++) {
+        own->kernels[i] = device->cl->clCreateKernel(program, kernel_names[i], &code);
+        if (code != CL_SUCCESS)
+            return skv_cl_fail("clCreateKernel", code);
+    }
+    return SKV_OK;
+}
+
+static void free_queue(struct skv_cl_device *device, struct skv_cl_queue *own)
+{
+    for (int i = 0; i < SKV_CL_KERNELS; i++)
+        if (own->kernels[i])
+            device->cl->clReleaseKernel(own->kernels[i]);
+    while (own->attend) {
+        struct skv_cl_attend_kernel *kernel = own->attend;
+        own->attend = kernel->next;
+        device->cl->clReleaseKernel(kernel->kernel);
+        skv_free(kernel);
+    }
+    if (own->faults)
+        device->cl->clReleaseMemObject(own->faults);
+    if (own->queue)
+        device->cl->clReleaseCommandQueue(own->queue);
+    skv_free(own);
+}
+
+enum skv_status skv_cl_queue_create(struct skv_device *device, const struct skv_queue_params *params,
+                                    struct skv_queue **queue)
+{
+    struct skv_cl_queue *own = skv_alloc(sizeof *own);
+    if (!own)
+        return skv_fail(SKV_ERROR_OUT_OF_MEMORY, "no memory for a queue object");
+    enum skv_status status = fill_queue((struct skv_cl_device *)device, params->native, own);
+    if (status != SKV_OK) {
+        free_queue((struct skv_cl_device *)device, own);
+        return status;
+    }
+    *queue = &own->base;
+    return SKV_OK;
+}
+
+void skv_cl_queue_destroy(struct skv_queue *queue)
+{
+    struct skv_cl_queue *own = (struct skv_cl_queue *)queue;
+    (void)skv_cl_device_of(queue)->cl->clFinish(own->queue);
+    free_queue(skv_cl_device_of(queue), own);
+}
+
+static enum skv_status report_faults(const struct skv_cl_queue *own, const cl_uint faults[SKV_CL_FAULTS])
+{
+    static const struct {
+        uint32_t kind;
+        const char *what;
+    } entries[] = {
+        {SKV_CL_FAULT_CACHE_LEN, "cache_lens[%" PRIu32 "] is not from 0 to max_cache_tokens"},
+        {SKV_CL_FAULT_TAIL_LEN, "tail_lens[%" PRIu32 "] is not from 0 to max_tail_tokens"},
+        {SKV_CL_FAULT_K_BLOCK, "k_blocks: entry %" PRIu32 " is not a block of k_pool"},
+        {SKV_CL_FAULT_V_BLOCK, "v_blocks: entry %" PRIu32 " is not a block of v_pool"},
+    };
+    if (faults[SKV_CL_FAULT_CAPACITY] != SKV_CL_NO_FAULT)
+        return skv_fail(SKV_ERROR_CAPACITY,
+                        "token %" PRIu32 " does not fit its ragged page; pages of this layout are too small for these "
+                        "rows, or the slots below were not written",
+                        faults[SKV_CL_FAULT_CAPACITY]);
+    if (faults[SKV_CL_FAULT_SLOT] != SKV_CL_NO_FAULT)
+        return skv_fail(SKV_ERROR_OUT_OF_BOUNDS, "slot_mapping[%" PRIu32 "] is not one of the pool's %" PRIu64 " slots",
+                        faults[SKV_CL_FAULT_SLOT], own->n_slots);
+    for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++)
+        if (faults[entries[i].kind] != SKV_CL_NO_FAULT) {
+            char text[128];
+            snprintf(text, sizeof text, entries[i].what, faults[entries[i].kind]);
+            return skv_fail(SKV_ERROR_OUT_OF_BOUNDS, "%s; such entries were ignored", text);
+        }
+    return SKV_OK;
+}
+
+enum skv_status skv_cl_queue_finish(struct skv_queue *queue)
+{
+    struct skv_cl_queue *own = (struct skv_cl_queue *)queue;
+    struct skv_cl_device *device = skv_cl_device_of(queue);
+    if (!own->faults_likely) {
+        SKV_CL_TRY(device->cl->clFinish(own->queue), "clFinish");
+        return SKV_OK;
+    }
+    cl_uint faults[SKV_CL_FAULTS];
+    SKV_CL_TRY(
+        device->cl->clEnqueueReadBuffer(own->queue, own->faults, CL_TRUE, 0, sizeof faults, faults, 0, NULL, NULL),
+        "clEnqueueReadBuffer");
+    enum skv_status status = report_faults(own, faults);
+    if (status == SKV_OK)
+        own->faults_likely = false;
+    else
+        SKV_TRY(forget_faults(device, own));
+    return status;
+}
+
+struct cl_timer {
+    struct skv_timer base;
+    cl_event mark[2];
+};
+
+enum skv_status skv_cl_timer_create(struct skv_device *device, struct skv_timer **timer)
+{
+    (void)device;
+    struct cl_timer *made = skv_alloc(sizeof *made);
+    *timer = made ? &made->base : NULL;
+    return made ? SKV_OK : skv_fail(SKV_ERROR_OUT_OF_MEMORY, "no memory for a timer object");
+}
+
+static void release_mark(struct cl_timer *timer, int i)
+{
+    if (timer->mark[i])
+        ((struct skv_cl_device *)timer->base.device)->cl->clReleaseEvent(timer->mark[i]);
+    timer->mark[i] = NULL;
+}
+
+void skv_cl_timer_destroy(struct skv_timer *timer)
+{
+    struct cl_timer *own = (struct cl_timer *)timer;
+    release_mark(own, 0);
+    release_mark(own, 1);
+    skv_free(own);
+}
+
+enum skv_status skv_cl_timer_mark(struct skv_timer *timer, struct skv_queue *queue, int is_stop)
+{
+    struct cl_timer *own = (struct cl_timer *)timer;
+    struct skv_cl_queue *at = (struct skv_cl_queue *)queue;
+    SKV_REQUIRE(at->profiling, SKV_ERROR_UNSUPPORTED,
+                "queue was wrapped without CL_QUEUE_PROFILING_ENABLE; a timer needs it");
+    release_mark(own, is_stop);
+    SKV_CL_TRY(skv_cl_device_of(queue)->cl->clEnqueueMarkerWithWaitList(at->queue, 0, NULL, &own->mark[is_stop]),
+               "clEnqueueMarkerWithWaitList");
+    return SKV_OK;
+}
+
+enum skv_status skv_cl_timer_read(struct skv_timer *timer, uint64_t *nanoseconds)
+{
+    struct cl_timer *own = (struct cl_timer *)timer;
+    const struct skv_cl_functions *cl = ((struct skv_cl_device *)timer->device)->cl;
+    cl_ulong at[2] = {0, 0};
+    SKV_CL_TRY(cl->clWaitForEvents(2, own->mark), "clWaitForEvents");
+    for (int i = 0; i < 2; i++)
+        SKV_CL_TRY(cl->clGetEventProfilingInfo(own->mark[i], CL_PROFILING_COMMAND_END, sizeof at[i], &at[i], NULL),
+                   "clGetEventProfilingInfo");
+    *nanoseconds = at[1] > at[0] ? at[1] - at[0] : 0;
+    return SKV_OK;
+}
