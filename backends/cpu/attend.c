@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "backends/cpu/cpu.h"
-#include "core/numbers.h"
 #include "backends/cpu/tiles.h"
+#include "core/numbers.h"
 
 /* Rows of state (a query and its accumulator) of one pass over the tokens; more take several passes. */
 #define PASS_ROWS 32

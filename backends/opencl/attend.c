@@ -23,10 +23,37 @@ static uint32_t lanes_of(uint32_t head_dim)
     return head_dim <= 64 ? 64 : 128;
 }
 
-/* Query rows of a group: the smallest variant that holds them all, else the largest. */
-static uint32_t rows_of_kernel(uint32_t n_rows)
+/* Pieces of 8 bytes that the values of a record take at most; at least one. */
+static uint32_t pieces_of(const struct skv_attend_params *params)
 {
-    return n_rows <= 1 ? 1 : n_rows <= 4 ? 4 : 8;
+    uint32_t most = 1;
+    if (params->max_cache_tokens)
+        for (uint32_t h = 0; h < params->n_kv_heads; h++) {
+            uint32_t k = params->k_pool.layout->head[h].kept, v = params->v_pool.layout->head[h].kept;
+            most = k > most ? k : most;
+            most = v > most ? v : most;
+        }
+    return (most + 3) / 4;
+}
+
+/* Local memory of an attention group, as the kernel declares it, with room for alignment. */
+static uint64_t local_bytes(uint32_t head_dim, uint32_t m, uint32_t pieces)
+{
+    uint32_t tile = tile_tokens(head_dim), n_words = (head_dim + 31) / 32;
+    return 2 * tile * (8 + 8 * n_words + (2 * pieces | 1) * 4) + 4 * m * (head_dim + n_words * tile + tile + 2) +
+           4 * tile + 256;
+}
+
+/* Query rows of a group: the smallest variant that holds them all, else the largest that fits the device. */
+static uint32_t rows_of_kernel(const struct skv_cl_device *device, const struct skv_attend_params *params,
+                               uint32_t pieces)
+{
+    uint32_t n_rows = params->n_new * (params->n_q_heads / params->n_kv_heads), m = n_rows <= 1   ? 1
+                                                                                    : n_rows <= 4 ? 4
+                                                                                                  : 8;
+    while (m > 1 && local_bytes(params->head_dim, m, pieces) > device->local_bytes)
+        m = m == 8 ? 4 : 1;
+    return m;
 }
 
 static enum skv_status find_kernel(struct skv_queue *queue, uint32_t head_dim, uint32_t m, uint32_t dtype,
@@ -43,8 +70,7 @@ static enum skv_status find_kernel(struct skv_queue *queue, uint32_t head_dim, u
     cl_program program = NULL;
     cl_int code = CL_SUCCESS;
     snprintf(options, sizeof options,
-             "-DSKV_ATTEND -DHEAD_DIM=%" PRIu32 " -DTILE=%" PRIu32 " -DLANES=%" PRIu32 " -DM=%" PRIu32
-             " -DBF16=%d",
+             "-DSKV_ATTEND -DHEAD_DIM=%" PRIu32 " -DTILE=%" PRIu32 " -DLANES=%" PRIu32 " -DM=%" PRIu32 " -DBF16=%d",
              head_dim, tile_tokens(head_dim), lanes_of(head_dim), m, dtype == SKV_BF16);
     SKV_TRY(skv_cl_program(device, options, &program));
     struct skv_cl_attend_kernel *made = skv_alloc(sizeof *made);
@@ -64,7 +90,9 @@ static enum skv_status find_kernel(struct skv_queue *queue, uint32_t head_dim, u
 uint32_t skv_cl_attend_split(const struct skv_device *device, const struct skv_attend_params *params)
 {
     uint64_t n_tokens = params->max_cache_tokens + params->max_tail_tokens;
-    uint32_t n_rows = params->n_new * (params->n_q_heads / params->n_kv_heads), m = rows_of_kernel(n_rows);
+    /* Only shapes count here, so the records are taken to be as large as they can be. */
+    uint32_t n_rows = params->n_new * (params->n_q_heads / params->n_kv_heads);
+    uint32_t m = rows_of_kernel((const struct skv_cl_device *)device, params, params->head_dim / 4);
     uint64_t n_groups = (uint64_t)params->n_seqs * params->n_kv_heads * ((n_rows + m - 1) / m);
     uint64_t wanted = (uint64_t)device->info.compute_units * GROUPS_PER_UNIT / (n_groups ? n_groups : 1) + 1;
     uint64_t split = skv_round_up((n_tokens + wanted - 1) / wanted, 32);
@@ -110,19 +138,6 @@ enum skv_status skv_cl_merge(struct skv_queue *queue, const struct skv_merge_par
     merge_args(&launch, &args, params->part_out, params->part_lse, (struct skv_span){0}, params->out, params->lse);
     snprintf(queue->last_kernel, sizeof queue->last_kernel, "merge opencl portable");
     return launch_merge(&launch, params->n_rows);
-}
-
-/* Pieces of 8 bytes that the values of a record take at most; at least one. */
-static uint32_t pieces_of(const struct skv_attend_params *params)
-{
-    uint32_t most = 1;
-    if (params->max_cache_tokens)
-        for (uint32_t h = 0; h < params->n_kv_heads; h++) {
-            uint32_t k = params->k_pool.layout->head[h].kept, v = params->v_pool.layout->head[h].kept;
-            most = k > most ? k : most;
-            most = v > most ? v : most;
-        }
-    return (most + 3) / 4;
 }
 
 static struct skv_cl_attend args_of(const struct skv_attend_params *params, const struct skv_attend_plan *plan)
@@ -208,7 +223,8 @@ enum skv_status skv_cl_attend(struct skv_queue *queue, const struct skv_attend_p
                               const struct skv_attend_plan *plan)
 {
     struct skv_cl_attend args = args_of(params, plan);
-    uint32_t n_rows = params->n_new * args.group, m = rows_of_kernel(n_rows);
+    uint32_t n_rows = params->n_new * args.group;
+    uint32_t m = rows_of_kernel(skv_cl_device_of(queue), params, args.pieces);
     cl_kernel kernel = NULL;
     SKV_TRY(find_kernel(queue, params->head_dim, m, params->dtype, &kernel));
     struct skv_span workspace = plan->n_splits > 1 ? params->workspace : (struct skv_span){0};

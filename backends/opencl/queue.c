@@ -196,8 +196,12 @@ enum skv_status skv_cl_timer_mark(struct skv_timer *timer, struct skv_queue *que
     SKV_REQUIRE(at->profiling, SKV_ERROR_UNSUPPORTED,
                 "queue was wrapped without CL_QUEUE_PROFILING_ENABLE; a timer needs it");
     release_mark(own, is_stop);
-    SKV_CL_TRY(skv_cl_device_of(queue)->cl->clEnqueueMarkerWithWaitList(at->queue, 0, NULL, &own->mark[is_stop]),
-               "clEnqueueMarkerWithWaitList");
+    /* A fill of a word that no fault uses: some drivers give markers no times. */
+    const cl_uint none = SKV_CL_NO_FAULT;
+    SKV_CL_TRY(skv_cl_device_of(queue)->cl->clEnqueueFillBuffer(at->queue, at->faults, &none, sizeof none,
+                                                                (SKV_CL_FAULTS - 1) * sizeof none, sizeof none, 0, NULL,
+                                                                &own->mark[is_stop]),
+               "clEnqueueFillBuffer");
     return SKV_OK;
 }
 
@@ -210,6 +214,8 @@ enum skv_status skv_cl_timer_read(struct skv_timer *timer, uint64_t *nanoseconds
     for (int i = 0; i < 2; i++)
         SKV_CL_TRY(cl->clGetEventProfilingInfo(own->mark[i], CL_PROFILING_COMMAND_END, sizeof at[i], &at[i], NULL),
                    "clGetEventProfilingInfo");
+    SKV_REQUIRE(at[1] != 0, SKV_ERROR_UNSUPPORTED, "the driver of device \"%s\" gives its events no times",
+                timer->device->info.id);
     *nanoseconds = at[1] > at[0] ? at[1] - at[0] : 0;
     return SKV_OK;
 }

@@ -47,7 +47,7 @@ typedef struct skv_device_info {
     uint32_t compute_units; /**< cores or multiprocessors */
     uint32_t kind;          /**< skv_device_kind */
     uint64_t memory_bytes;
-    uint64_t native; /**< the driver's own handle of it, a cl_device_id or an ordinal; 0 for "cpu" */
+    uint64_t native;   /**< the driver's own handle of it, a cl_device_id or an ordinal; 0 for "cpu" */
     char id[32];       /**< what skv_device_params::id takes: "cpu", "cuda:0", .. */
     char backend[16];  /**< "cpu", "cuda", "hip", "opencl" */
     char name[128];    /**< the vendor's name of it */

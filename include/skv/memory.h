@@ -104,7 +104,11 @@ SKV_API skv_status skv_timer_create(skv_device *device, skv_timer **timer);
 SKV_API void skv_timer_destroy(skv_timer *timer);
 SKV_API skv_status skv_timer_start(skv_timer *timer, skv_queue *queue);
 SKV_API skv_status skv_timer_stop(skv_timer *timer, skv_queue *queue);
-/** Waits for the stop point. @return SKV_ERROR_INVALID_ARGUMENT when the timer was not started and stopped. */
+/**
+ * Waits for the stop point.
+ * @return SKV_ERROR_INVALID_ARGUMENT when the timer was not started and stopped, SKV_ERROR_UNSUPPORTED when the
+ * device's driver gives no times.
+ */
 SKV_API skv_status skv_timer_read(skv_timer *timer, uint64_t *nanoseconds);
 
 #ifdef __cplusplus

@@ -4,8 +4,8 @@
  *             [--list]
  *
  * --device and --isa may be given several times: each device runs the suite, a CPU once for each level. A device or
- * level that this machine lacks is skipped, unless --require names the device. Exit status: 0, 1 when a case failed, 77
- * when nothing ran, 2 for a wrong command line.
+ * level that this machine lacks is skipped, unless --require, or SKV_REQUIRE, names the device. Exit status: 0, 1 when
+ * a case failed, 77 when nothing ran, 2 for a wrong command line.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -184,7 +184,7 @@ int main(int argc, char **argv)
         {"require", required_argument, NULL, 'r'}, {"seed", required_argument, NULL, 's'},
         {"quick", no_argument, NULL, 'q'},         {"list", no_argument, NULL, 'l'},
         {"help", no_argument, NULL, 'h'},          {0}};
-    struct options options = {.seed = 1};
+    struct options options = {.seed = 1, .required = getenv("SKV_REQUIRE")};
     int list = 0;
     for (int option; (option = getopt_long(argc, argv, "", long_options, NULL)) != -1;)
         switch (option) {

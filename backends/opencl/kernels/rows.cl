@@ -14,6 +14,8 @@ __kernel void skv_prune(const struct skv_cl_prune p, const __global ushort *in, 
     const struct skv_cl_select select = p.select;
     const struct skv_cl_head head = head_of(&select.heads, i_head);
     select_chunk(&select, &head, i_head, first, in, weights, mask, tile, bits);
+    /* `out` may be `in`: all its rows have been read before any is written. */
+    barrier(CLK_GLOBAL_MEM_FENCE);
     uint n = (uint)min((ulong)select.chunk_tokens, select.n_tokens - first);
     if (p.has_out)
         for (uint i = lid; i < n * d; i += size) {
