@@ -159,7 +159,8 @@ def read_time(entry: Object) -> Spread:
     if not samples:
         raise Unusable(entry.where, "samples_ns", samples, "it must hold at least one sample")
     median, quarter = entry.number("median_ns"), len(samples) // 4
-    if not math.isclose(median, statistics.median(samples), rel_tol=1e-6) and median not in samples:
+    if not any(math.isclose(median, middle, rel_tol=1e-6)
+               for middle in (statistics.median(samples), samples[len(samples) // 2])):
         raise Unusable(entry.where, "median_ns", median, "it must be the median of samples_ns")
     return Spread(median, min(samples[quarter], median), max(samples[-1 - quarter], median))
 
@@ -178,7 +179,7 @@ def read_spreads(entry: Object) -> tuple[dict[str, Spread], dict[str, Spread]]:
             part = Object(f"{entry.where}, {name}", value)
             if "samples_ns" in value or "median_ns" in value:
                 times[printable(name)] = read_time(part)
-            elif ratio := read_ratio(part):
+            elif "median" in value and (ratio := read_ratio(part)):
                 ratios[printable(name)] = ratio
     return ratios, times
 
