@@ -16,7 +16,7 @@ def style() -> str:
 
 
 def mark(number: int) -> str:
-    return (f'<svg class="key" viewBox="0 0 14 14" aria-hidden="true">{plots.marker(number, 7, 7)}</svg>')
+    return f'<svg class="key" viewBox="0 0 14 14" aria-hidden="true">{plots.marker(number, 7, 7)}</svg>'
 
 
 class Marks:
@@ -35,7 +35,8 @@ def cell_html(tag: str, heading: str, cell: str, marks: Marks, extra: str = "") 
     content = marks.html(cell) if heading == "device" else escape(cell)
     wraps = "" if heading in WRAPPING or heading == "device" else " nowrap"
     quiet = " quiet" if cell in (tables.NOT_MEASURED, tables.NOT_RECORDED) else ""
-    return f'<{tag}{extra} class="{(wraps + quiet).strip()}" data-label="{escape(heading)}">{content}</{tag}>'
+    none = " none" if cell == tables.NO_SUCH else ""
+    return f'<{tag}{extra} class="{(wraps + quiet + none).strip()}" data-label="{escape(heading)}">{content}</{tag}>'
 
 
 def row_html(table: Table, row: list[str], marks: Marks) -> str:
@@ -78,7 +79,8 @@ def plots_section(title: str, note: str, drawn: list[plots.Plot], marks: Marks, 
     figures = "\n".join(f"<figure><figcaption>{escape(plot.title)}</figcaption>"
                         f"{plots.draw(plot, marks.names, marks.numbers, f'{identity}{i}')}</figure>"
                         for i, plot in enumerate(drawn))
-    return section(title, note, f'{legend(marks, drawn)}<div class="plots">{figures}</div>')
+    lone = " lone" if len(drawn) == 1 else ""
+    return section(title, note, f'{legend(marks, drawn)}<div class="plots{lone}">{figures}</div>')
 
 
 def all_plots(found: list[Measurement], marks: Marks) -> str:
@@ -86,7 +88,9 @@ def all_plots(found: list[Measurement], marks: Marks) -> str:
     whiskers = "Whiskers are quartiles."
     return "\n".join([
         plots_section("Speed-up against bytes", "Attention that waits for memory gains at most what it need not read, "
-                      "which is the dashed line. Above it, dense attention is not bound by memory. " + whiskers,
+                      "which is the dashed line; a point above it means that dense attention waits for more than "
+                      "memory. Devices stand beside each other around their place; the short bar is their limit. "
+                      + whiskers,
                       [roofline] if roofline else [], marks, "bytes"),
         plots_section("Context length", "Speed-up over dense as the context grows. " + whiskers,
                       plots.length_sweeps(found), marks, "length"),

@@ -11,6 +11,7 @@ from .tables import kept_text, ratio_text
 WIDTH, HEIGHT = 360, 270
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 42
 COLOURS = 8
+STEP = 7
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,6 @@ class Plot:
     x_unit: str
     lines: dict[tuple, list[Point]]
     limit: bool = False
-    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,12 @@ def line(style: str, x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def y_ticks(low: float, high: float) -> list[float]:
-    steps = [mantissa * 10.0 ** power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-             for mantissa in (1, 2, 5)]
-    ticks = [step for step in steps if low <= step <= high]
-    if len(ticks) < 3:
-        ticks = sorted({1.0, *(round(low * (high / low) ** (i / 4), 2) for i in range(5))})
-    return [tick for tick in ticks if low <= tick <= high and (tick == 1 or abs(math.log(tick)) > 0.06)]
+def y_ticks(scale: Scale) -> list[float]:
+    """1, and round numbers away from it as far apart as their labels need."""
+    steps = [mantissa * 10.0 ** power for power in range(-9, 10) for mantissa in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)]
+    up = thinned([step for step in steps if 1 <= step <= scale.high], scale, 24)
+    down = thinned([1.0] + [step for step in reversed(steps) if scale.low <= step < 1], scale, 24)
+    return up + down[1:]
 
 
 def thinned(ticks: list[float], scale: Scale, room: float) -> list[float]:
@@ -106,7 +105,7 @@ def scales(plot: Plot) -> tuple[Scale, Scale]:
 
 def axes(plot: Plot, x: Scale, y: Scale) -> list[str]:
     parts = []
-    for tick in thinned(y_ticks(y.low, y.high), y, 16):
+    for tick in y_ticks(y):
         parts.append(line("one" if tick == 1 else "grid", LEFT, y.at(tick), WIDTH - RIGHT, y.at(tick)))
         parts.append(text(LEFT - 6, y.at(tick) + 4, f"{tick:g}×", "end"))
     ticks = sorted({point.x for points in plot.lines.values() for point in points} | ({1.0} if plot.limit else set()))
@@ -117,27 +116,35 @@ def axes(plot: Plot, x: Scale, y: Scale) -> list[str]:
     return parts
 
 
-def byte_limit(x: Scale, y: Scale) -> list[str]:
-    """Memory-bound attention gains at most what it need not read."""
+def byte_limit(plot: Plot, x: Scale, y: Scale) -> list[str]:
+    """Memory-bound attention gains at most what it need not read. Each group of devices has its own piece of it."""
     low = max(x.low, 1 / y.high)
-    label_x = low * (1 / low) ** 0.45
-    return [line("limit", x.at(low), y.at(1 / low), x.at(1), y.at(1)),
-            text(x.at(label_x) + 6, y.at(1 / label_x) - 6, "byte limit", "start")]
+    label_x = low * (1 / low) ** 0.4
+    half = min(STEP * len(plot.lines), 56) / 2 + 3
+    bars = [line("limit bar", x.at(each) - half, y.at(1 / each), x.at(each) + half, y.at(1 / each))
+            for each in sorted({point.x for points in plot.lines.values() for point in points})]
+    return [line("limit", x.at(low), y.at(1 / low), x.at(1), y.at(1)), *bars,
+            text(x.at(label_x) + 8, y.at(1 / label_x) - 8, "byte limit", "start")]
 
 
-def draw_points(number: int, points: list[Point], x: Scale, y: Scale, joined: bool) -> list[str]:
+def draw_point(number: int, point: Point, across: float, y: Scale) -> list[str]:
+    style = f"whisker s{number % COLOURS}"
+    return [line(style, across, y.at(max(point.spread.low, y.low)), across, y.at(point.spread.high)),
+            marker(number, across, y.at(point.spread.median), f"<title>{escape(point.label)}</title>")]
+
+
+def draw_line(number: int, points: list[Point], x: Scale, y: Scale) -> list[str]:
     points = sorted(points, key=lambda point: point.x)
-    parts = []
-    if joined:
-        path = " ".join(f"{x.at(point.x):.1f},{y.at(point.spread.median):.1f}" for point in points)
-        parts.append(f'<polyline class="line s{number % COLOURS}" points="{path}"/>')
-    for point in points:
-        low = max(point.spread.low, y.low)
-        parts.append(line(f"whisker s{number % COLOURS}", x.at(point.x), y.at(low), x.at(point.x),
-                          y.at(point.spread.high)))
-        parts.append(marker(number, x.at(point.x), y.at(point.spread.median),
-                            f"<title>{escape(point.label)}</title>"))
-    return parts
+    path = " ".join(f"{x.at(point.x):.1f},{y.at(point.spread.median):.1f}" for point in points)
+    return [f'<polyline class="line s{number % COLOURS}" points="{path}"/>',
+            *(part for point in points for part in draw_point(number, point, x.at(point.x), y))]
+
+
+def draw_group(place: int, of: int, number: int, points: list[Point], x: Scale, y: Scale) -> list[str]:
+    """Devices that share an x stand beside each other around it, or one would hide the other."""
+    step = min(STEP, 56 / of)
+    return [part for point in points
+            for part in draw_point(number, point, x.at(point.x) + step * (place - (of - 1) / 2), y)]
 
 
 def describe(plot: Plot, names: dict[tuple, str]) -> str:
@@ -155,9 +162,10 @@ def draw(plot: Plot, names: dict[tuple, str], numbers: dict[tuple, int], identit
              f'<title id="{identity}-t">{escape(plot.title)}</title>',
              f'<desc id="{identity}-d">{escape(describe(plot, names))}</desc>', *axes(plot, x, y)]
     if plot.limit:
-        parts += byte_limit(x, y)
-    for series, points in plot.lines.items():
-        parts += draw_points(numbers[series], points, x, y, plot.joined)
+        parts += byte_limit(plot, x, y)
+    for place, (series, points) in enumerate(plot.lines.items()):
+        parts += draw_group(place, len(plot.lines), numbers[series], points, x, y) if plot.limit else draw_line(
+            numbers[series], points, x, y)
     return "\n".join([*parts, "</svg>"])
 
 
@@ -175,8 +183,7 @@ def roofline(found: list[Measurement]) -> Plot | None:
     for each in speeds(found):
         if each.bytes_of_dense:
             lines.setdefault(each.series, []).append(point_of(each, each.bytes_of_dense))
-    return Plot("Speed-up and the byte limit", "compressed bytes of dense", "part", lines, True,
-                False) if lines else None
+    return Plot("Speed-up and the byte limit", "compressed bytes of dense", "part", lines, True) if lines else None
 
 
 def heads_text(found: Measurement) -> str:

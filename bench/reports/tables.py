@@ -8,6 +8,7 @@ from .results import CEILINGS, Measurement, Source, Spread, measurements
 
 NOT_MEASURED = "not measured"
 NOT_RECORDED = "not recorded"
+NO_SUCH = "–"
 PERCENT = ("fraction_of_read", "copy_speed")
 RATIO_NAMES = {"speed_over_dense": "speed-up over dense", "fraction_of_read": "of read ceiling",
                "copy_speed": "of copy ceiling"}
@@ -96,10 +97,12 @@ def names_of(spreads: list[dict[str, Spread]], last: tuple = ()) -> list[str]:
     return [name for name in names if name not in last] + [name for name in names if name in last]
 
 
-def over_settings(found: list[Measurement], name: str) -> str:
+def over_settings(found: list[Measurement], name: str, suffix: str = "") -> str:
     """One figure for all settings: their middle, the lowest and the highest in brackets."""
     medians = [each.ratios[name].median for each in found if name in each.ratios]
-    return ratio_text(name, Spread(statistics.median(medians), min(medians), max(medians)) if medians else None)
+    if not medians:
+        return NOT_MEASURED
+    return ratio_text(name, Spread(statistics.median(medians), min(medians), max(medians))) + suffix
 
 
 def worst_error(found: list[Measurement]) -> str:
@@ -107,13 +110,14 @@ def worst_error(found: list[Measurement]) -> str:
     return error_text(max(measured, key=lambda each: each.error)) if measured else NOT_MEASURED
 
 
-def summary_row(name: str, found: list[Measurement]) -> list[str]:
-    ceiling = next((each for each in PERCENT if any(each in one.ratios for one in found)), None)
-    of_ceiling = over_settings(found, ceiling) + ceiling_suffix(ceiling) if ceiling else NOT_MEASURED
+def summary_row(name: str, found: list[Measurement], possible: set[str]) -> list[str]:
+    """`possible` are the ratios that this operation has on some device."""
+    ceiling = next((each for each in PERCENT if each in possible), None)
     rows = [time.median for each in found if (time := row_time(each))]
-    per_row = time_text(Spread(statistics.median(rows), min(rows), max(rows))) if rows else NOT_MEASURED
-    return [name, found[0].op, over_settings(found, "speed_over_dense"), worst_error(found), of_ceiling, per_row,
-            str(len(found))]
+    return [name, found[0].op,
+            over_settings(found, "speed_over_dense") if "speed_over_dense" in possible else NO_SUCH,
+            worst_error(found), over_settings(found, ceiling, ceiling_suffix(ceiling)) if ceiling else NO_SUCH,
+            time_text(Spread(statistics.median(rows), min(rows), max(rows))) if rows else NO_SUCH, str(len(found))]
 
 
 def ceiling_suffix(name: str) -> str:
@@ -121,12 +125,13 @@ def ceiling_suffix(name: str) -> str:
 
 
 def summary(found: list[Measurement]) -> Table:
+    possible = {op: {name for each in found if each.op == op for name in each.ratios} for op in ops(found)}
     rows = []
     for series, name in series_names(found).items():
         for op in ops(found):
             chosen = [each for each in found if each.series == series and each.op == op]
             if chosen:
-                rows.append(summary_row(name, chosen))
+                rows.append(summary_row(name, chosen, possible[op]))
     return Table("Summary", "The middle of all settings, the lowest and the highest in brackets; the largest error. "
                  "A ceiling is a pass over the same bytes by the same threads, measured in turns with the operation.",
                  ["device", "operation", "speed-up over dense", "error", "of ceiling", "time per row", "settings"],
@@ -152,15 +157,25 @@ def op_tables(found: list[Measurement]) -> list[Table]:
     return [op_table(found, op) for op in ops(found)]
 
 
-def leading(found: Measurement) -> str:
-    """The one figure of a measurement, with its error: a ratio where there is one."""
-    name = next((name for name in RATIO_NAMES if name in found.ratios), next(iter(found.ratios), None))
-    if name:
-        speed = ratio_text(name, found.ratios[name])
-        suffix = ceiling_suffix(name) if name in PERCENT else ""
+def leading(found: Measurement, ratio: str | None, errors: bool) -> str:
+    """The one figure of a measurement, with its error."""
+    if ratio:
+        speed = ratio_text(ratio, found.ratios[ratio]) + (ceiling_suffix(ratio) if ratio in PERCENT else "")
     else:
-        speed, suffix = time_text(found.times.get(found.own_time or next(iter(found.times)))), ""
-    return f"{speed}{suffix}; error {error_text(found)}"
+        speed = time_text(found.times.get(found.own_time or next(iter(found.times))))
+    return f"{speed}; error {error_text(found)}" if errors else speed
+
+
+def shared_ratio(found: list[Measurement]) -> str | None:
+    """The first ratio that all of them have: a row must not mix ratios with times."""
+    return next((name for name in found[0].ratios if all(name in each.ratios for each in found)), None)
+
+
+def side_row(by: dict[tuple, Measurement], columns: list[tuple], errors: bool) -> list[str]:
+    found = list(by.values())
+    ratio = shared_ratio(found)
+    return [found[0].op, setting_text(found[0]),
+            *(leading(by[series], ratio, errors) if series in by else NOT_MEASURED for series in columns)]
 
 
 def side_by_side(found: list[Measurement]) -> Table | None:
@@ -168,14 +183,15 @@ def side_by_side(found: list[Measurement]) -> Table | None:
     names, settings = series_names(found), {}
     for each in found:
         settings.setdefault(each.setting, {})[each.series] = each
-    shared = {setting: by for setting, by in settings.items() if len(by) > 1}
-    columns = [series for series in names if any(series in by for by in shared.values())]
-    rows = [[each[0], setting_text(next(iter(by.values()))),
-             *(leading(by[series]) if series in by else NOT_MEASURED for series in columns)]
-            for each, by in sorted(shared.items(), key=lambda item: op_order(item[0][0]))]
-    note = "The same setting on several devices: the speed-up over dense where there is one. " + SHORT_RULE
+    shared = [by for _, by in sorted(settings.items(), key=lambda item: op_order(item[0][0])) if len(by) > 1]
+    if not shared:
+        return None
+    columns = [series for series in names if any(series in by for by in shared)]
+    errors = any(each.error is not None for by in shared for each in by.values())
+    note = ("The same setting on several devices: the speed-up over dense, or else the first ratio that all of them "
+            f"have, or else the time. {SHORT_RULE}{'' if errors else ' Errors: not measured.'}")
     return Table("Side by side", note, ["operation", "setting", *(names[series] for series in columns)],
-                 rows) if rows else None
+                 [side_row(by, columns, errors) for by in shared])
 
 
 def skipped(sources: list[Source]) -> Table | None:
