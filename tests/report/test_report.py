@@ -1,95 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The reports of bench/report.py, on synthetic results. Run: python3 -m unittest tests/report/test_report.py"""
+"""What bench/report.py refuses, joins, prints and compares."""
 
-import contextlib
 import copy
 import csv
 import io
 import json
 import re
-import sys
-import tempfile
 import unittest
-from html.parser import HTMLParser
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+from support import HOSTILE, Case, measurement, ratio, results, sweep_results, times
 
-import report  # noqa: E402
-from reports import plots, tables  # noqa: E402
-from reports.results import Spread, load  # noqa: E402
-
-HOSTILE = "<script>alert('x')</script>&\"|`"
-VOID = {"meta", "circle", "line", "polyline", "polygon"}
-
-
-def times(median: float, spread: float = 0.01) -> dict:
-    samples = [median * (1 + spread * step) for step in (-2, -1, -1, 0, 0, 0, 1, 1, 2)]
-    return {"median_ns": median, "samples_ns": samples}
-
-
-def ratio(median: float, spread: float = 0.01) -> dict:
-    return {"median": median, "lower_quartile": median * (1 - spread), "upper_quartile": median * (1 + spread)}
-
-
-def measurement(op: str = "attend", *, n_tokens: int = 4096, kept: int = 64, **more: object) -> dict:
-    found = {"op": op, "device": "cpu", "variant": "avx2, 2 threads", "kernel": "k", "shape": f"1/32/8/{n_tokens}/128",
-             "n_seqs": 1, "n_q_heads": 32, "n_kv_heads": 8, "head_dim": 128, "n_tokens": n_tokens, "kept": kept,
-             "dtype": "f16", "threads": 2}
-    if op == "attend":
-        found |= {"compressed_bytes": n_tokens * (kept + 8), "dense_bytes": n_tokens * 128,
-                  "speed_over_dense": ratio(1.5), "fraction_of_read": ratio(0.8), "sparse": times(1e6),
-                  "dense": times(1.5e6), "read": times(0.8e6)}
-    elif op == "compress":
-        found |= {"compress": times(2e6), "copy_speed": ratio(0.6), "copy": times(1.2e6)}
-    else:
-        found[op] = times(3e6)
-    return found | more
-
-
-def results(*found: dict, **more: object) -> dict:
-    return {"schema": "skv-bench", "schema_version": 1, "skv_version": 100, "revision": "0abc123", "device": "cpu",
-            "machine": "Machine A", "driver": "gcc", "compute_units": 2, "results": list(found)} | more
-
-
-class Case(unittest.TestCase):
-    def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-
-    def file(self, name: str, content: object) -> str:
-        path = self.folder / name
-        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-        return str(path)
-
-    def run_report(self, *arguments: str) -> tuple[int, str, str]:
-        out, error = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-            status = report.main(list(arguments))
-        return status, out.getvalue(), error.getvalue()
-
-    def good(self, *arguments: str) -> str:
-        status, out, error = self.run_report(*arguments)
-        self.assertEqual((status, error), (0, ""))
-        return out
-
-    def refused(self, content: object, *said: str) -> None:
-        """Every command must refuse it the same way."""
-        path = self.file("bad.json", content)
-        for arguments in (("markdown", path), ("csv", path), ("html", path, str(self.folder / "no.html")),
-                          ("join", str(self.folder / "no.json"), path), ("compare", path, path)):
-            status, out, error = self.run_report(*arguments)
-            self.assertEqual((status, out), (2, ""), arguments)
-            for words in ("bad.json", *said):
-                self.assertIn(words, error)
-        self.assertEqual(sorted(each.name for each in self.folder.glob("no.*")), [])
-
-    def page(self, content: object) -> str:
-        path = str(self.folder / "page.html")
-        self.good("html", self.file("in.json", content), path)
-        return Path(path).read_text(encoding="utf-8")
+from reports import tables
+from reports.results import Spread, load, measurements
 
 
 class Refusals(Case):
@@ -137,6 +61,9 @@ class Refusals(Case):
             self.refused(content)
         self.refused(results(measurement(speed_over_dense=ratio(1) | {"median": None})), "median", "finite")
 
+    def test_not_a_number_in_a_field_that_nobody_reads(self) -> None:
+        self.refused(json.dumps(results(later=12345.5)).replace("12345.5", "NaN"), "NaN")
+
     def test_samples(self) -> None:
         self.refused(results(measurement(sparse={"median_ns": 1, "samples_ns": []})), "samples_ns", "at least one")
         self.refused(results(measurement(sparse={"median_ns": 1, "samples_ns": [-1]})), "negative")
@@ -172,6 +99,16 @@ class Join(Case):
         row = next(line for line in text.splitlines() if line.startswith("| attend |") and "kept" in line)
         self.assertIn("1.50×", row)
         self.assertIn("2.50×", row)
+
+    def test_a_row_mixes_no_ratio_with_a_time(self) -> None:
+        bare = measurement("compress")
+        del bare["copy_speed"], bare["copy"]
+        sources = [self.file("a.json", results(measurement("compress"))),
+                   self.file("b.json", results(bare, machine="B"))]
+        for order in (sources, sources[::-1]):
+            self.good("join", str(self.folder / "out.json"), *order)
+            row = tables.side_by_side(measurements(load(str(self.folder / "out.json")))).rows[0]
+            self.assertEqual(row[2:], ["2.00 ms (1.98–2.02)"] * 2)
 
     def test_joins_of_joins_are_flat(self) -> None:
         ab, abc = (str(self.folder / name) for name in ("ab.json", "abc.json"))
@@ -219,131 +156,6 @@ class Join(Case):
                                            self.file("a.json", results(measurement())))
         self.assertEqual(status, 2)
         self.assertIn("out.json", error)
-
-
-class Balance(HTMLParser):
-    """Fails where a tag is not closed, and gathers tags, attributes and text."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.open, self.tags, self.texts = [], [], []
-        self.feed(page)
-        self.close()
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open and self.open[-1] == tag, (self.open, tag)
-            self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.texts)
-
-
-def sweep_results(**more: object) -> dict:
-    return results(*(measurement(n_tokens=n, kept=kept) for n in (1024, 4096) for kept in (40, 64)),
-                   measurement("compress"), measurement("append"), measurement("decompress"), **more)
-
-
-class Html(Case):
-    def test_is_well_formed_and_alone(self) -> None:
-        page = self.page(sweep_results())
-        tags = Balance(page).tags
-        self.assertEqual([tag for tag, _ in tags if tag in ("script", "link", "img", "iframe", "object")], [])
-        self.assertEqual([attrs for _, attrs in tags if attrs.keys() & {"src", "href"}], [])
-        self.assertNotRegex(page, r"https?://|url\(|@import")
-        self.assertIn("prefers-color-scheme: dark", page)
-        self.assertIn("width=device-width", page)
-
-    def test_plots_are_titled_and_described(self) -> None:
-        found = Balance(self.page(sweep_results()))
-        pictures = [attrs for tag, attrs in found.tags if tag == "svg" and attrs.get("role") == "img"]
-        self.assertEqual(len(pictures), 5)
-        identities = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
-        self.assertEqual(len(identities), len(set(identities)))
-        for attrs in pictures:
-            for identity in attrs["aria-labelledby"].split():
-                self.assertIn(identity, identities)
-
-    def test_hostile_names(self) -> None:
-        found = measurement(variant=HOSTILE, kernel=HOSTILE, shape=HOSTILE, device=HOSTILE)
-        other = measurement(op=HOSTILE, **{HOSTILE: times(5)})
-        page = self.page(results(found, other, machine=HOSTILE, driver=HOSTILE, revision=HOSTILE, command=HOSTILE,
-                                 skipped=[{"what": HOSTILE, "why": HOSTILE}]))
-        parsed = Balance(page)
-        self.assertNotIn("script", [tag for tag, _ in parsed.tags])
-        self.assertIn(HOSTILE, parsed.text)
-
-    def test_characters_that_garble(self) -> None:
-        page = self.page(json.dumps(results(measurement(kernel="a\x00b\u202ec\ud800d"))))
-        self.assertIn("a\ufffdb\ufffdc\ufffdd", page)
-
-    def test_error_column(self) -> None:
-        self.assertIn("not measured", Balance(self.page(results(measurement()))).text)
-        heads = re.findall(r'<th scope="col">([^<]*)</th>', self.page(results(measurement(error=0.00025))))
-        self.assertEqual(heads.count("error"), 2)
-        self.assertIn("2.5e-04", self.page(results(measurement(error=0.00025))))
-
-    def test_skipped_and_command(self) -> None:
-        plain = Balance(self.page(results(measurement()))).text
-        self.assertNotIn("Skipped", plain)
-        self.assertIn("not recorded", plain)
-        full = Balance(self.page(results(measurement(), command=["skv", "bench"],
-                                         skipped=[{"what": "attend g8", "why": "out of memory"}]))).text
-        for words in ("Skipped", "attend g8", "out of memory", "skv bench", "0abc123", "Machine A"):
-            self.assertIn(words, full)
-
-    def test_no_results(self) -> None:
-        Balance(self.page(results()))
-        Balance(self.page({"schema": "skv-bench-joined", "schema_version": 1, "files": []}))
-
-    def test_one_length_is_no_sweep(self) -> None:
-        self.assertNotIn("Context length", self.page(results(measurement())))
-        self.assertIn("Context length", self.page(results(measurement(), measurement(n_tokens=8192))))
-
-    def test_extremes(self) -> None:
-        for value in (0, 1e-12, 1e17):
-            Balance(self.page(results(measurement(speed_over_dense=ratio(value)))))
-
-    def test_no_read_ceiling_is_not_zero_per_cent(self) -> None:
-        page = self.page(results(measurement(fraction_of_read=ratio(0))))
-        self.assertNotIn("0 % (0–0)", page)
-
-
-class Plots(Case):
-    def measured(self, *found: dict) -> list:
-        return load(self.file("in.json", results(*found)))[0].measurements
-
-    def test_limit_is_the_inverse_of_bytes(self) -> None:
-        found = self.measured(measurement(compressed_bytes=500, dense_bytes=1000, speed_over_dense=ratio(2, 0)))
-        plot = plots.roofline(found)
-        x, y = plots.scales(plot)
-        limit = plots.byte_limit(plot, x, y)[0]
-        x1, y1, x2, y2 = (float(re.search(rf'{name}="([\d.]+)"', limit)[1]) for name in ("x1", "y1", "x2", "y2"))
-        at_half = y1 + (y2 - y1) * (x.at(0.5) - x1) / (x2 - x1)
-        self.assertAlmostEqual(at_half, y.at(2), delta=0.3)
-        self.assertAlmostEqual(y2, y.at(1), delta=0.1)
-
-    def test_devices_differ_by_shape(self) -> None:
-        drawn = {re.sub(r"s\d", "", plots.marker(number, 0, 0)) for number in range(16)}
-        self.assertEqual(len(drawn), 16)
-
-    def test_sweeps_group_only_what_agrees(self) -> None:
-        found = self.measured(measurement(), measurement(n_tokens=8192), measurement(n_tokens=8192, dtype="bf16"))
-        self.assertEqual([len(next(iter(plot.lines.values()))) for plot in plots.length_sweeps(found)], [2])
-        self.assertEqual(plots.sparsity_sweeps(found), [])
 
 
 class Text(Case):
@@ -448,6 +260,8 @@ class Compare(Case):
         status, out = self.changed("attend", speed_over_dense=ratio(1.2), dense=times(1.2e6))
         self.assertEqual(status, 0)
         self.assertIn("measured against is faster", out)
+        _, out = self.changed("attend", speed_over_dense=ratio(1.1), dense=times(1.2e6), sparse=times(1.1e6))
+        self.assertIn("2 of them slower", out)
 
     def test_a_clock_that_stands_still(self) -> None:
         zero = {"median_ns": 0, "samples_ns": [0, 0, 0]}
