@@ -33,7 +33,7 @@ class Marks:
 
 def cell_html(tag: str, heading: str, cell: str, marks: Marks, extra: str = "") -> str:
     content = marks.html(cell) if heading == "device" else escape(cell)
-    wraps = "" if heading in WRAPPING or heading == "device" else " nowrap"
+    wraps = "" if heading in WRAPPING or heading == "device" or heading in marks.of_name else " nowrap"
     quiet = " quiet" if cell in (tables.NOT_MEASURED, tables.NOT_RECORDED) else ""
     none = " none" if cell == tables.NO_SUCH else ""
     return f'<{tag}{extra} class="{(wraps + quiet + none).strip()}" data-label="{escape(heading)}">{content}</{tag}>'
@@ -61,10 +61,21 @@ def table_section(table: Table | None, marks: Marks, kind: str = "cards") -> str
     return section(table.title, table.note, table_html(table, marks, kind)) if table else ""
 
 
-def folded(table: Table, marks: Marks) -> str:
-    count = f"{len(table.rows)} measurement{'' if len(table.rows) == 1 else 's'}"
-    return (f"<details><summary>{escape(table.title)} <small>{count}</small></summary>\n"
-            f"{table_html(table, marks, 'wide')}</details>")
+def folded(table: Table, marks: Marks, kind: str, unit: str, opened: bool = False) -> str:
+    count = f"{len(table.rows)} {unit}{'' if len(table.rows) == 1 else 's'}"
+    return (f"<details{' open' if opened else ''}><summary>{escape(table.title)} <small>{count}</small></summary>\n"
+            f"{table_html(table, marks, kind)}</details>")
+
+
+def side_section(found: list[Measurement], marks: Marks) -> str:
+    sides = tables.side_by_side(found)
+    parts = "\n".join(folded(table, marks, "cards", "setting", table is sides[0]) for table in sides)
+    return section("Side by side", sides[0].note, parts) if sides else ""
+
+
+def measurements_section(found: list[Measurement], marks: Marks) -> str:
+    parts = "\n".join(folded(table, marks, "wide", "measurement") for table in tables.op_tables(found))
+    return section("All measurements", "Ratios first, times second. " + tables.SHORT_RULE, parts) if found else ""
 
 
 def legend(marks: Marks, drawn: list[plots.Plot]) -> str:
@@ -108,10 +119,8 @@ def heading(sources: list[Source]) -> str:
 def html_report(sources: list[Source]) -> str:
     found = measurements(sources)
     marks = Marks(found)
-    details = "\n".join(folded(table, marks) for table in tables.op_tables(found))
     body = [heading(sources), table_section(tables.summary(found), marks), all_plots(found, marks),
-            table_section(tables.side_by_side(found), marks),
-            section("All measurements", "Ratios first, times second. " + tables.SHORT_RULE, details) if found else "",
+            side_section(found, marks), measurements_section(found, marks),
             table_section(tables.skipped(sources), marks), table_section(tables.files(sources), marks)]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

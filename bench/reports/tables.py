@@ -15,6 +15,8 @@ RATIO_NAMES = {"speed_over_dense": "speed-up over dense", "fraction_of_read": "o
 TIME_NAMES = {"read": "read ceiling", "copy": "copy ceiling"}
 OPS = ("attend", "compress", "append", "decompress")
 SHORT_RULE = "Median, quartiles in brackets."
+SIDE_RULE = ("The same setting on several devices: the speed-up over dense, or else the first ratio that all of them "
+             "have, or else the time. " + SHORT_RULE)
 
 
 @dataclass(frozen=True)
@@ -174,24 +176,29 @@ def shared_ratio(found: list[Measurement]) -> str | None:
 def side_row(by: dict[tuple, Measurement], columns: list[tuple], errors: bool) -> list[str]:
     found = list(by.values())
     ratio = shared_ratio(found)
-    return [found[0].op, setting_text(found[0]),
+    return [setting_text(found[0]),
             *(leading(by[series], ratio, errors) if series in by else NOT_MEASURED for series in columns)]
 
 
-def side_by_side(found: list[Measurement]) -> Table | None:
-    """Settings that several devices ran, a device a column; None where no two share one."""
-    names, settings = series_names(found), {}
+def side_table(found: list[Measurement], op: str, names: dict[tuple, str]) -> Table | None:
+    """Settings of one operation that several devices ran, a device a column; None where no two share one."""
+    settings = {}
     for each in found:
-        settings.setdefault(each.setting, {})[each.series] = each
-    shared = [by for _, by in sorted(settings.items(), key=lambda item: op_order(item[0][0])) if len(by) > 1]
+        if each.op == op:
+            settings.setdefault(each.setting, {})[each.series] = each
+    shared = [by for by in settings.values() if len(by) > 1]
     if not shared:
         return None
     columns = [series for series in names if any(series in by for by in shared)]
     errors = any(each.error is not None for by in shared for each in by.values())
-    note = ("The same setting on several devices: the speed-up over dense, or else the first ratio that all of them "
-            f"have, or else the time. {SHORT_RULE}{'' if errors else ' Errors: not measured.'}")
-    return Table("Side by side", note, ["operation", "setting", *(names[series] for series in columns)],
+    note = SIDE_RULE if errors else SIDE_RULE + " Errors: not measured."
+    return Table(f"{op}, side by side", note, ["setting", *(names[series] for series in columns)],
                  [side_row(by, columns, errors) for by in shared])
+
+
+def side_by_side(found: list[Measurement]) -> list[Table]:
+    names = series_names(found)
+    return [table for op in ops(found) if (table := side_table(found, op, names))]
 
 
 def skipped(sources: list[Source]) -> Table | None:
@@ -208,5 +215,5 @@ def files(sources: list[Source]) -> Table:
 
 def all_tables(sources: list[Source]) -> list[Table]:
     found = measurements(sources)
-    tables = [summary(found), side_by_side(found), *op_tables(found), skipped(sources), files(sources)]
+    tables = [summary(found), *side_by_side(found), *op_tables(found), skipped(sources), files(sources)]
     return [table for table in tables if table]
