@@ -5,86 +5,11 @@
  * with AND and population count in vector lanes. The planes come from vpmovmskb, and none of them waits for the walk: a
  * search by compare and vpmovmskb has the latency of both, and of the way back into a vector, in every step.
  */
-#include <immintrin.h>
-#include <string.h>
-
-#include "backends/cpu/kernels/compress_shuffle.h"
-#include "backends/cpu/kernels/kernels.h"
-
-#define INLINE static inline __attribute__((always_inline))
-/* Arrays of vectors live in registers only if the loops over them are unrolled whole; gcc does not at -O2 by itself. */
-#if defined(__clang__)
-#define UNROLL
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-
 #define ROWS 4
-#define PLANES 15
+#define PLANES_BY_MOVEMASK
 
-/* plane: [PLANES][words][ROWS]; rows at and past n become zeros. */
-INLINE void make_planes(const uint16_t *const *row, uint32_t n, uint32_t d, uint64_t *plane)
-{
-    const uint32_t words = SKV_BITMAP_WORDS(d), step = words * ROWS * SKV_WORD_BYTES;
-    const __m256i low7 = _mm256_set1_epi16(0x7f);
-    if (n < ROWS)
-        memset(plane, 0, PLANES * step);
-    for (uint32_t r = 0; r < n && r < ROWS; r++) {
-        for (uint32_t c = 0; c < 2 * words; c++) {
-            const uint16_t *p = row[r] + 32 * c;
-            uint16_t padded[32];
-            if (32 * (c + 1) > d) {
-                uint32_t left = 32 * c < d ? d - 32 * c : 0;
-                memset(padded, 0, sizeof(padded));
-                memcpy(padded, p - (left ? 0 : 32), 2 * left);
-                p = padded;
-            }
-            /* vpackuswb works in 128-bit lanes: these halves come out of it in order. */
-            __m256i a = _mm256_loadu2_m128i((const __m128i *)(p + 16), (const __m128i *)p);
-            __m256i b = _mm256_loadu2_m128i((const __m128i *)(p + 24), (const __m128i *)(p + 8));
-            __m256i high = _mm256_packus_epi16(_mm256_srli_epi16(_mm256_add_epi16(a, a), 8),
-                                               _mm256_srli_epi16(_mm256_add_epi16(b, b), 8));
-            __m256i low = _mm256_packus_epi16(_mm256_and_si256(a, low7), _mm256_and_si256(b, low7));
-            uint8_t *out = (uint8_t *)(plane + c / 2 * ROWS + r) + c % 2 * 4;
-            UNROLL
-            for (uint32_t i = 0; i < 8; i++) {
-                int mask = _mm256_movemask_epi8(high);
-                memcpy(out + (14 - i) * step, &mask, 4);
-                high = _mm256_add_epi8(high, high);
-            }
-            UNROLL
-            for (uint32_t i = 0; i < 7; i++) {
-                low = _mm256_add_epi8(low, low);
-                int mask = _mm256_movemask_epi8(low);
-                memcpy(out + (6 - i) * step, &mask, 4);
-            }
-        }
-    }
-}
-
-/* The lowest *left channels of a tie word; *left becomes what later words must give. */
-static uint64_t lowest(uint64_t tie, uint32_t *left)
-{
-    uint32_t count = (uint32_t)__builtin_popcountll(tie);
-    uint64_t rest = tie;
-    if (count <= *left) {
-        *left -= count;
-        return tie;
-    }
-    for (; *left; --*left)
-        rest &= rest - 1;
-    return tie ^ rest;
-}
-
-/* Cuts the ties of the rows that have too many. word: [words][ROWS], above | tie before and after. */
-static void break_ties(uint32_t rows, uint32_t words, const uint64_t *tie, const uint64_t *need, uint64_t *word)
-{
-    for (; rows; rows &= rows - 1) {
-        uint32_t r = (uint32_t)__builtin_ctz(rows), left = (uint32_t)need[r];
-        for (uint32_t w = 0; w < words; w++)
-            word[w * ROWS + r] &= ~tie[w * ROWS + r] | lowest(tie[w * ROWS + r], &left);
-    }
-}
+#include "backends/cpu/kernels/compress_planes.h"
+#include "backends/cpu/kernels/compress_shuffle.h"
 
 /* Population counts of the bytes of v, no more than 8 each. */
 INLINE __m256i count_bytes(__m256i v)
@@ -161,30 +86,6 @@ INLINE void search(const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t 
     }
 }
 
-static void search_wide(const uint64_t *plane, uint32_t n, uint32_t d, uint32_t k, uint64_t *word)
-{
-    switch (SKV_BITMAP_WORDS(d)) {
-    case 3:
-        search(plane, n, 1, 3, d, k, word);
-        break;
-    case 4:
-        search(plane, n, 1, 4, d, k, word);
-        break;
-    case 5:
-        search(plane, n, 1, 5, d, k, word);
-        break;
-    case 6:
-        search(plane, n, 1, 6, d, k, word);
-        break;
-    case 7:
-        search(plane, n, 1, 7, d, k, word);
-        break;
-    default:
-        search(plane, n, 1, 8, d, k, word);
-        break;
-    }
-}
-
 /* bitmap[w * stride] is word w, and kept counts its bits. From the last channels to the first, each group of eight
  * ending where the one before begins, so what a store writes too much lies before and is overwritten; the bitmap comes
  * last. */
@@ -215,56 +116,7 @@ INLINE void pack_row(const uint16_t *row, const uint64_t *bitmap, uint32_t strid
         memcpy(record + w * SKV_WORD_BYTES, bitmap + w * stride, SKV_WORD_BYTES);
 }
 
-/* Records if record is not NULL, else bitmaps. */
-INLINE void select_rows(const uint16_t *const *row, uint32_t n, uint32_t d, uint32_t k, uint8_t *const *record,
-                        uint64_t *bitmap)
-{
-    const uint32_t words = SKV_BITMAP_WORDS(d), at_once = words > 2 ? ROWS : 2 * ROWS;
-    _Alignas(32) uint64_t plane[PLANES * SKV_WORDS_MAX * ROWS];
-    _Alignas(32) uint64_t word[SKV_WORDS_MAX * ROWS];
-    for (uint32_t first = 0; first < n; first += at_once) {
-        uint32_t left = n - first, rows = left < at_once ? left : at_once;
-        make_planes(row + first, rows, d, plane);
-        if (rows > ROWS)
-            make_planes(row + first + ROWS, rows - ROWS, d, plane + PLANES * words * ROWS);
-        if (words > 2)
-            search_wide(plane, rows, d, k, word);
-        else if (words == 2 && rows > ROWS)
-            search(plane, rows, 2, 2, d, k, word);
-        else if (words == 2)
-            search(plane, rows, 1, 2, d, k, word);
-        else if (rows > ROWS)
-            search(plane, rows, 2, 1, d, k, word);
-        else
-            search(plane, rows, 1, 1, d, k, word);
-        for (uint32_t r = 0; r < rows; r++) {
-            const uint64_t *found = word + r / ROWS * words * ROWS + r % ROWS;
-            if (record)
-                pack_row(row[first + r], found, ROWS, d, k, record[first + r]);
-            else
-                for (uint32_t w = 0; w < words; w++)
-                    bitmap[(first + r) * words + w] = found[w * ROWS];
-        }
-    }
-}
-
-static void compress_topk(const uint16_t *const *row, uint32_t n, uint32_t d, uint32_t k, uint8_t *const *record)
-{
-    if (d == 128)
-        select_rows(row, n, 128, k, record, NULL);
-    else if (d == 64)
-        select_rows(row, n, 64, k, record, NULL);
-    else
-        select_rows(row, n, d, k, record, NULL);
-}
-
-static void select_topk(const uint16_t *const *row, uint32_t n, uint32_t d, uint32_t k, uint64_t *bitmap)
-{
-    if (d == 128)
-        select_rows(row, n, 128, k, NULL, bitmap);
-    else
-        select_rows(row, n, d, k, NULL, bitmap);
-}
+#include "backends/cpu/kernels/compress_select.h"
 
 /* One row of scores: the same walk in general registers. */
 static void select_scores(const uint32_t *score, uint32_t d, uint32_t k, uint64_t *bitmap)

@@ -8,21 +8,9 @@
  *
  * Besides VBMI2 this file uses VBMI, VPOPCNTDQ and GFNI.
  */
-#include <immintrin.h>
-#include <string.h>
-
-#include "backends/cpu/kernels/kernels.h"
-
-#define INLINE static inline __attribute__((always_inline))
-/* Arrays of vectors live in registers only if the loops over them are unrolled whole; gcc does not at -O2 by itself. */
-#if defined(__clang__)
-#define UNROLL
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-
 #define ROWS 8
-#define PLANES 15
+
+#include "backends/cpu/kernels/compress_planes.h"
 
 /* Byte indices into two registers of 32 values: the high bytes of 8 values, last one first. */
 #define HIGH8(q) \
@@ -121,24 +109,6 @@ INLINE void make_planes(const uint16_t *const *row, uint32_t n, uint32_t d, uint
     }
 }
 
-/* The lowest *left channels of a tie word; *left becomes what later words must give. */
-INLINE uint64_t lowest(uint64_t tie, uint32_t *left)
-{
-    uint32_t count = (uint32_t)__builtin_popcountll(tie), take = count < *left ? count : *left;
-    *left -= take;
-    return _pdep_u64(_bzhi_u64(~UINT64_C(0), take), tie);
-}
-
-/* Cuts the ties of the rows that have too many. word: [words][ROWS], above | tie before and after. */
-static void break_ties(uint32_t rows, uint32_t words, const uint64_t *tie, const uint64_t *need, uint64_t *word)
-{
-    for (; rows; rows &= rows - 1) {
-        uint32_t r = (uint32_t)__builtin_ctz(rows), left = (uint32_t)need[r];
-        for (uint32_t w = 0; w < words; w++)
-            word[w * ROWS + r] &= ~tie[w * ROWS + r] | lowest(tie[w * ROWS + r], &left);
-    }
-}
-
 /* plane: [groups][PLANES][words][ROWS]; word: [groups][words][ROWS], the bitmaps of n rows. groups and words must be
  * constants: the state is to stay in registers. Each step waits for the last, so two groups go together where they fit.
  */
@@ -198,33 +168,11 @@ INLINE void search(const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t 
     }
 }
 
-static void search_wide(const uint64_t *plane, uint32_t n, uint32_t d, uint32_t k, uint64_t *word)
+/* bitmap[w * stride] is word w; how many survive is not needed here. */
+INLINE void pack_row(const uint16_t *row, const uint64_t *bitmap, uint32_t stride, uint32_t d, uint32_t kept,
+                     uint8_t *record)
 {
-    switch (SKV_BITMAP_WORDS(d)) {
-    case 3:
-        search(plane, n, 1, 3, d, k, word);
-        break;
-    case 4:
-        search(plane, n, 1, 4, d, k, word);
-        break;
-    case 5:
-        search(plane, n, 1, 5, d, k, word);
-        break;
-    case 6:
-        search(plane, n, 1, 6, d, k, word);
-        break;
-    case 7:
-        search(plane, n, 1, 7, d, k, word);
-        break;
-    default:
-        search(plane, n, 1, 8, d, k, word);
-        break;
-    }
-}
-
-/* bitmap[w * stride] is word w. */
-INLINE void pack_row(const uint16_t *row, const uint64_t *bitmap, uint32_t stride, uint32_t d, uint8_t *record)
-{
+    (void)kept;
     const uint32_t words = SKV_BITMAP_WORDS(d);
     uint8_t *out = record + words * SKV_WORD_BYTES;
     for (uint32_t w = 0; w < words; w++) {
@@ -242,62 +190,7 @@ INLINE void pack_row(const uint16_t *row, const uint64_t *bitmap, uint32_t strid
     }
 }
 
-/* Records if record is not NULL, else bitmaps. */
-INLINE void select_rows(const uint16_t *const *row, uint32_t n, uint32_t d, uint32_t k, uint8_t *const *record,
-                        uint64_t *bitmap)
-{
-    const uint32_t words = SKV_BITMAP_WORDS(d), at_once = words > 2 ? ROWS : 2 * ROWS;
-    _Alignas(64) uint64_t plane[PLANES * SKV_WORDS_MAX * ROWS];
-    _Alignas(64) uint64_t word[SKV_WORDS_MAX * ROWS];
-    for (uint32_t first = 0; first < n; first += at_once) {
-        uint32_t left = n - first, rows = left < at_once ? left : at_once;
-        make_planes(row + first, rows, d, plane);
-        if (rows > ROWS)
-            make_planes(row + first + ROWS, rows - ROWS, d, plane + PLANES * words * ROWS);
-        if (words > 2)
-            search_wide(plane, rows, d, k, word);
-        else if (words == 2 && rows > ROWS)
-            search(plane, rows, 2, 2, d, k, word);
-        else if (words == 2)
-            search(plane, rows, 1, 2, d, k, word);
-        else if (rows > ROWS)
-            search(plane, rows, 2, 1, d, k, word);
-        else
-            search(plane, rows, 1, 1, d, k, word);
-        for (uint32_t r = 0; r < rows; r++) {
-            const uint64_t *found = word + r / ROWS * words * ROWS + r % ROWS;
-            /* The search leaves memory idle and the next rows are far from the last: the hardware does not keep up. */
-            const uint16_t *next = row[first + at_once + r < n ? first + at_once + r : n - 1];
-            for (uint32_t i = 0; i < d; i += 32)
-                _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
-            if (record)
-                pack_row(row[first + r], found, ROWS, d, record[first + r]);
-            else
-                for (uint32_t w = 0; w < words; w++)
-                    bitmap[(first + r) * words + w] = found[w * ROWS];
-        }
-    }
-}
-
-static void compress_topk(const uint16_t *const *row, uint32_t n, uint32_t d, uint32_t k, uint8_t *const *record)
-{
-    if (d == 128)
-        select_rows(row, n, 128, k, record, NULL);
-    else if (d == 64)
-        select_rows(row, n, 64, k, record, NULL);
-    else
-        select_rows(row, n, d, k, record, NULL);
-}
-
-static void select_topk(const uint16_t *const *row, uint32_t n, uint32_t d, uint32_t k, uint64_t *bitmap)
-{
-    if (d == 128)
-        select_rows(row, n, 128, k, NULL, bitmap);
-    else if (d == 64)
-        select_rows(row, n, 64, k, NULL, bitmap);
-    else
-        select_rows(row, n, d, k, NULL, bitmap);
-}
+#include "backends/cpu/kernels/compress_select.h"
 
 /* One row of scores: the same walk in general registers. */
 INLINE void select_scores_row(const uint32_t *score, uint32_t d, uint32_t k, uint64_t *bitmap)
@@ -356,9 +249,9 @@ static void select_scores(const uint32_t *score, uint32_t d, uint32_t k, uint64_
 static void pack(const uint16_t *row, const uint64_t *bitmap, uint32_t d, uint8_t *record)
 {
     if (d == 128)
-        pack_row(row, bitmap, 1, 128, record);
+        pack_row(row, bitmap, 1, 128, 0, record);
     else
-        pack_row(row, bitmap, 1, d, record);
+        pack_row(row, bitmap, 1, d, 0, record);
 }
 
 static void unpack(const uint8_t *record, uint32_t d, uint16_t *row)
