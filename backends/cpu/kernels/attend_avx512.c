@@ -6,10 +6,10 @@
 
 #include <math.h>
 
-DEFINE_VARIANTS(f16_records, EXPAND32_F16)
-DEFINE_VARIANTS(f16_dense, DENSE_F16)
-DEFINE_VARIANTS(bf16_records, EXPAND32_BF16)
-DEFINE_VARIANTS(bf16_dense, DENSE_BF16)
+DEFINE_VARIANTS(f16_records, EXPAND32_F16, any)
+DEFINE_VARIANTS(f16_dense, DENSE_F16, any)
+DEFINE_VARIANTS(bf16_records, EXPAND32_BF16, any)
+DEFINE_VARIANTS(bf16_dense, DENSE_BF16, any)
 
 /* exp(x) for x <= 0, to about 1 ulp: x = i ln 2 + r with ln 2 in two parts, then a polynomial of degree 7 on |r| <= ln
  * 2 / 2 (coefficients of the Cephes library's expf). NaN passes: max returns its second operand then. */

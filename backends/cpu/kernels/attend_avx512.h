@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/kernels/attend_variants.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -357,54 +357,5 @@ INLINE void finish_any(enum row_kind kind, uint32_t m, const float *o, uint32_t 
             out[(size_t)g * d + c] = o[(size_t)g * pad + from];
         }
 }
-
-/* The four functions of one variant; head_dim 64 and 128 become constants. */
-#define DEFINE_VARIANT(NAME, KIND, M)                                                                                  \
-    static void prepare_##NAME##_m##M(const float *q, uint32_t d, void *qp)                                            \
-    {                                                                                                                  \
-        prepare_any(KIND, M, q, d, qp);                                                                                \
-    }                                                                                                                  \
-    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s,          \
-                                 const struct skv_cpu_ahead *ahead)                                                    \
-    {                                                                                                                  \
-        if (d == 128)                                                                                                  \
-            qk_any(KIND, M, row, n, qp, 128, s, ahead);                                                                \
-        else if (d == 64)                                                                                              \
-            qk_any(KIND, M, row, n, qp, 64, s, ahead);                                                                 \
-        else                                                                                                           \
-            qk_any(KIND, M, row, n, qp, d, s, ahead);                                                                  \
-    }                                                                                                                  \
-    static void pv_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, \
-                                 float *o, const struct skv_cpu_ahead *ahead)                                          \
-    {                                                                                                                  \
-        if (d == 128)                                                                                                  \
-            pv_any(KIND, M, row, n, s, corr, 128, o, ahead);                                                           \
-        else if (d == 64)                                                                                              \
-            pv_any(KIND, M, row, n, s, corr, 64, o, ahead);                                                            \
-        else                                                                                                           \
-            pv_any(KIND, M, row, n, s, corr, d, o, ahead);                                                             \
-    }                                                                                                                  \
-    static void finish_##NAME##_m##M(const float *o, uint32_t d, float *out)                                           \
-    {                                                                                                                  \
-        finish_any(KIND, M, o, d, out);                                                                                \
-    }
-#define DEFINE_VARIANTS(NAME, KIND) \
-    DEFINE_VARIANT(NAME, KIND, 1)   \
-    DEFINE_VARIANT(NAME, KIND, 2)   \
-    DEFINE_VARIANT(NAME, KIND, 4)   \
-    DEFINE_VARIANT(NAME, KIND, 8)
-
-#define VARIANT(TEXT, NAME, M)                                                                \
-    {                                                                                         \
-        TEXT, prepare_##NAME##_m##M, qk_##NAME##_m##M, pv_##NAME##_m##M, finish_##NAME##_m##M \
-    }
-/* Fills the four entries [0 .. 3] of a row of the table. */
-#define FILL_VARIANTS(ENTRIES, TYPE_SOURCE, NAME, ISA)                                  \
-    do {                                                                                \
-        (ENTRIES)[0] = (struct skv_cpu_attend)VARIANT(TYPE_SOURCE ".m1." ISA, NAME, 1); \
-        (ENTRIES)[1] = (struct skv_cpu_attend)VARIANT(TYPE_SOURCE ".m2." ISA, NAME, 2); \
-        (ENTRIES)[2] = (struct skv_cpu_attend)VARIANT(TYPE_SOURCE ".m4." ISA, NAME, 4); \
-        (ENTRIES)[3] = (struct skv_cpu_attend)VARIANT(TYPE_SOURCE ".m8." ISA, NAME, 8); \
-    } while (0)
 
 #endif

@@ -148,8 +148,9 @@ INLINE void pv_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n,
 }
 
 /* The queries are bf16-exact, so their upper halves are all of them. */
-INLINE void prepare_dot(uint32_t m, const float *q, uint32_t d, uint16_t *qp)
+INLINE void prepare_dot(int dense, uint32_t m, const float *q, uint32_t d, uint16_t *qp)
 {
+    (void)dense;
     uint32_t pad = SKV_CPU_D_PAD(d), bits;
     memset(qp, 0, (size_t)m * pad * sizeof *qp);
     for (uint32_t g = 0; g < m; g++)
@@ -159,8 +160,9 @@ INLINE void prepare_dot(uint32_t m, const float *q, uint32_t d, uint16_t *qp)
         }
 }
 
-INLINE void finish_dot(uint32_t m, const float *o, uint32_t d, float *out)
+INLINE void finish_dot(int dense, uint32_t m, const float *o, uint32_t d, float *out)
 {
+    (void)dense;
     uint32_t pad = SKV_CPU_D_PAD(d);
     for (uint32_t g = 0; g < m; g++)
         for (uint32_t c = 0; c < d; c++) {
@@ -169,43 +171,9 @@ INLINE void finish_dot(uint32_t m, const float *o, uint32_t d, float *out)
         }
 }
 
-#define DEFINE_DOT(NAME, DENSE, M)                                                                                     \
-    static void prepare_##NAME##_m##M(const float *q, uint32_t d, void *qp)                                            \
-    {                                                                                                                  \
-        prepare_dot(M, q, d, qp);                                                                                      \
-    }                                                                                                                  \
-    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s,          \
-                                 const struct skv_cpu_ahead *ahead)                                                    \
-    {                                                                                                                  \
-        if (d == 128)                                                                                                  \
-            qk_dot(DENSE, M, row, n, qp, 128, s, ahead);                                                               \
-        else if (d == 64)                                                                                              \
-            qk_dot(DENSE, M, row, n, qp, 64, s, ahead);                                                                \
-        else                                                                                                           \
-            qk_dot(DENSE, M, row, n, qp, d, s, ahead);                                                                 \
-    }                                                                                                                  \
-    static void pv_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, \
-                                 float *o, const struct skv_cpu_ahead *ahead)                                          \
-    {                                                                                                                  \
-        if (d == 128)                                                                                                  \
-            pv_dot(DENSE, M, row, n, s, corr, 128, o, ahead);                                                          \
-        else if (d == 64)                                                                                              \
-            pv_dot(DENSE, M, row, n, s, corr, 64, o, ahead);                                                           \
-        else                                                                                                           \
-            pv_dot(DENSE, M, row, n, s, corr, d, o, ahead);                                                            \
-    }                                                                                                                  \
-    static void finish_##NAME##_m##M(const float *o, uint32_t d, float *out)                                           \
-    {                                                                                                                  \
-        finish_dot(M, o, d, out);                                                                                      \
-    }
-#define DEFINE_DOTS(NAME, DENSE) \
-    DEFINE_DOT(NAME, DENSE, 1)   \
-    DEFINE_DOT(NAME, DENSE, 2)   \
-    DEFINE_DOT(NAME, DENSE, 4)   \
-    DEFINE_DOT(NAME, DENSE, 8)
-
-DEFINE_DOTS(records, 0)
-DEFINE_DOTS(dense, 1)
+/* The row kind is 1 for dense rows. */
+DEFINE_VARIANTS(records, 0, dot)
+DEFINE_VARIANTS(dense, 1, dot)
 
 void skv_cpu_attend_avx512bf16(struct skv_cpu_kernels *table)
 {

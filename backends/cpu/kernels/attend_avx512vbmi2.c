@@ -4,8 +4,8 @@
  */
 #include "backends/cpu/kernels/attend_avx512.h"
 
-DEFINE_VARIANTS(f16_records, EXPAND16_F16)
-DEFINE_VARIANTS(bf16_records, EXPAND16_BF16)
+DEFINE_VARIANTS(f16_records, EXPAND16_F16, any)
+DEFINE_VARIANTS(bf16_records, EXPAND16_BF16, any)
 
 void skv_cpu_attend_avx512vbmi2(struct skv_cpu_kernels *table)
 {

@@ -7,8 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "backends/cpu/kernels/attend_variants.h"
 #include "backends/cpu/kernels/compress_shuffle.h"
-#include "backends/cpu/kernels/kernels.h"
 
 #define INLINE static inline __attribute__((always_inline))
 /* Arrays of vectors live in registers only if the loops over them are unrolled whole; gcc does not at -O2 by itself. */
@@ -171,63 +171,24 @@ INLINE void pv_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, ui
         pv_pass(kind, m, 1, i, row, offset, n, s, corr, d, o, ahead);
 }
 
-INLINE void prepare_any(uint32_t m, const float *q, uint32_t d, float *qp)
+INLINE void prepare_any(enum row_kind kind, uint32_t m, const float *q, uint32_t d, float *qp)
 {
+    (void)kind;
     for (uint32_t g = 0; g < m; g++)
         memcpy(qp + g * SKV_CPU_D_PAD(d), q + (size_t)g * d, d * sizeof *qp);
 }
 
-INLINE void finish_any(uint32_t m, const float *o, uint32_t d, float *out)
+INLINE void finish_any(enum row_kind kind, uint32_t m, const float *o, uint32_t d, float *out)
 {
+    (void)kind;
     for (uint32_t g = 0; g < m; g++)
         memcpy(out + (size_t)g * d, o + g * SKV_CPU_D_PAD(d), d * sizeof *out);
 }
 
-/* The functions of one number of query rows, and of one row kind besides; head_dim 64 and 128 become constants. */
-#define DEFINE_ENDS(M)                                              \
-    static void prepare_m##M(const float *q, uint32_t d, void *qp)  \
-    {                                                               \
-        prepare_any(M, q, d, qp);                                   \
-    }                                                               \
-    static void finish_m##M(const float *o, uint32_t d, float *out) \
-    {                                                               \
-        finish_any(M, o, d, out);                                   \
-    }
-#define DEFINE_VARIANT(NAME, KIND, M)                                                                                  \
-    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s,          \
-                                 const struct skv_cpu_ahead *ahead)                                                    \
-    {                                                                                                                  \
-        if (d == 128)                                                                                                  \
-            qk_any(KIND, M, row, n, qp, 128, s, ahead);                                                                \
-        else if (d == 64)                                                                                              \
-            qk_any(KIND, M, row, n, qp, 64, s, ahead);                                                                 \
-        else                                                                                                           \
-            qk_any(KIND, M, row, n, qp, d, s, ahead);                                                                  \
-    }                                                                                                                  \
-    static void pv_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, \
-                                 float *o, const struct skv_cpu_ahead *ahead)                                          \
-    {                                                                                                                  \
-        if (d == 128)                                                                                                  \
-            pv_any(KIND, M, row, n, s, corr, 128, o, ahead);                                                           \
-        else if (d == 64)                                                                                              \
-            pv_any(KIND, M, row, n, s, corr, 64, o, ahead);                                                            \
-        else                                                                                                           \
-            pv_any(KIND, M, row, n, s, corr, d, o, ahead);                                                             \
-    }
-#define DEFINE_VARIANTS(NAME, KIND) \
-    DEFINE_VARIANT(NAME, KIND, 1)   \
-    DEFINE_VARIANT(NAME, KIND, 2)   \
-    DEFINE_VARIANT(NAME, KIND, 4)   \
-    DEFINE_VARIANT(NAME, KIND, 8)
-
-DEFINE_ENDS(1)
-DEFINE_ENDS(2)
-DEFINE_ENDS(4)
-DEFINE_ENDS(8)
-DEFINE_VARIANTS(f16_records, RECORD_F16)
-DEFINE_VARIANTS(f16_dense, DENSE_F16)
-DEFINE_VARIANTS(bf16_records, RECORD_BF16)
-DEFINE_VARIANTS(bf16_dense, DENSE_BF16)
+DEFINE_VARIANTS(f16_records, RECORD_F16, any)
+DEFINE_VARIANTS(f16_dense, DENSE_F16, any)
+DEFINE_VARIANTS(bf16_records, RECORD_BF16, any)
+DEFINE_VARIANTS(bf16_dense, DENSE_BF16, any)
 
 /* exp(x) for x <= 0, to about 1 ulp: x = i ln 2 + r with ln 2 in two parts, then a polynomial of degree 7 on |r| <= ln
  * 2 / 2 (coefficients of the Cephes library's expf). NaN passes: vmaxq_f32 keeps it. */
@@ -280,25 +241,12 @@ static void softmax(float *s, uint32_t n, uint32_t m, float scale, float *mx, fl
     }
 }
 
-#define VARIANT(TEXT, NAME, M)                                                              \
-    {                                                                                       \
-        TEXT ".m" #M ".neon", prepare_m##M, qk_##NAME##_m##M, pv_##NAME##_m##M, finish_m##M \
-    }
-/* Fills the four entries [0 .. 3] of a row of the table. */
-#define FILL_VARIANTS(ENTRIES, TEXT, NAME)                            \
-    do {                                                              \
-        (ENTRIES)[0] = (struct skv_cpu_attend)VARIANT(TEXT, NAME, 1); \
-        (ENTRIES)[1] = (struct skv_cpu_attend)VARIANT(TEXT, NAME, 2); \
-        (ENTRIES)[2] = (struct skv_cpu_attend)VARIANT(TEXT, NAME, 4); \
-        (ENTRIES)[3] = (struct skv_cpu_attend)VARIANT(TEXT, NAME, 8); \
-    } while (0)
-
 void skv_cpu_attend_neon(struct skv_cpu_kernels *table)
 {
     table->isa = "neon";
     table->softmax = softmax;
-    FILL_VARIANTS(table->attend[SKV_CPU_F16][SKV_CPU_RECORDS], "f16.records", f16_records);
-    FILL_VARIANTS(table->attend[SKV_CPU_F16][SKV_CPU_DENSE], "f16.dense", f16_dense);
-    FILL_VARIANTS(table->attend[SKV_CPU_BF16][SKV_CPU_RECORDS], "bf16.records", bf16_records);
-    FILL_VARIANTS(table->attend[SKV_CPU_BF16][SKV_CPU_DENSE], "bf16.dense", bf16_dense);
+    FILL_VARIANTS(table->attend[SKV_CPU_F16][SKV_CPU_RECORDS], "f16.records", f16_records, "neon");
+    FILL_VARIANTS(table->attend[SKV_CPU_F16][SKV_CPU_DENSE], "f16.dense", f16_dense, "neon");
+    FILL_VARIANTS(table->attend[SKV_CPU_BF16][SKV_CPU_RECORDS], "bf16.records", bf16_records, "neon");
+    FILL_VARIANTS(table->attend[SKV_CPU_BF16][SKV_CPU_DENSE], "bf16.dense", bf16_dense, "neon");
 }
