@@ -125,7 +125,8 @@ INLINE void qk_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, ui
 
 /* Channels are taken in passes whose accumulators, m x chunks pairs of vectors, stay in registers. */
 INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t first, const uint8_t *const *row,
-                    uint16_t (*offset)[CHUNKS_MAX], uint32_t n, const float *s, const float *corr, uint32_t d, float *o)
+                    uint16_t (*offset)[CHUNKS_MAX], uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
+                    const struct skv_cpu_ahead *ahead)
 {
     const uint32_t pad = SKV_CPU_D_PAD(d), vectors = 2 * chunks;
     float32x4_t acc[16];
