@@ -114,6 +114,13 @@ static bool find_device(struct skv_registry_entry entry, const char *id, uint32_
     return false;
 }
 
+/* "cuda:1" and "cuda" name the backend "cuda". */
+static bool names_backend(const char *id, const char *backend)
+{
+    size_t length = strlen(backend);
+    return strncmp(id, backend, length) == 0 && (id[length] == '\0' || id[length] == ':');
+}
+
 /* Appends "name: reason" to a list in text[n_bytes]; what does not fit is cut. */
 static void append_reason(char *text, size_t n_bytes, const char *name, const char *reason)
 {
@@ -165,7 +172,9 @@ skv_status skv_device_open(const skv_device_params *user_params, skv_device **de
     for (uint32_t i = 0; i < skv_registry_count(); i++) {
         struct skv_registry_entry entry = skv_registry_get(i);
         uint32_t i_device;
-        if (entry.backend && (id || !skv_registry_is_test(i)) && find_device(entry, id, &i_device, &unusable))
+        /* Other backends' drivers are not even loaded for a device that is named. */
+        bool asked = id ? names_backend(id, entry.name) : !skv_registry_is_test(i);
+        if (entry.backend && asked && find_device(entry, id, &i_device, &unusable))
             return open_device(entry, i_device, &params, device);
     }
     char found[400];
