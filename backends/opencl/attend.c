@@ -133,8 +133,7 @@ enum skv_status skv_cl_merge(struct skv_queue *queue, const struct skv_merge_par
                                 .head_dim = params->head_dim,
                                 .n_new = 1,
                                 .n_q_heads = 1};
-    struct skv_cl_launch launch;
-    SKV_TRY(skv_cl_launch_begin(queue, SKV_CL_MERGE, &launch));
+    struct skv_cl_launch launch = skv_cl_launch_begin(queue, SKV_CL_MERGE);
     merge_args(&launch, &args, params->part_out, params->part_lse, (struct skv_span){0}, params->out, params->lse);
     snprintf(queue->last_kernel, sizeof queue->last_kernel, "merge opencl portable");
     return launch_merge(&launch, params->n_rows);
@@ -255,8 +254,7 @@ enum skv_status skv_cl_attend(struct skv_queue *queue, const struct skv_attend_p
              params->head_dim, m, plan->n_splits > 1 ? " + merge" : "");
     if (plan->n_splits == 1)
         return SKV_OK;
-    struct skv_cl_launch launch;
-    SKV_TRY(skv_cl_launch_begin(queue, SKV_CL_MERGE, &launch));
+    struct skv_cl_launch launch = skv_cl_launch_begin(queue, SKV_CL_MERGE);
     merge_args(&launch, &args.merge, workspace, workspace, params->sink_logits, params->out, params->lse);
     return launch_merge(&launch, args.merge.n_rows);
 }

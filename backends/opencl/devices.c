@@ -193,7 +193,6 @@ static enum skv_status open_device(uint32_t i_device, const struct skv_device_pa
     own->cl = skv_cl_load(unused, sizeof unused);
     own->platform = places[i_device].platform;
     own->id = places[i_device].device;
-    own->group_max = number(own->cl, own->id, CL_DEVICE_MAX_WORK_GROUP_SIZE);
     own->local_bytes = number(own->cl, own->id, CL_DEVICE_LOCAL_MEM_SIZE);
     snprintf(own->key, sizeof own->key, "%s|%s|%s", own->base.info.name, own->base.info.driver, own->base.info.variant);
     enum skv_status status = open_context(own, params->native_context);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backends/opencl/opencl.h"
 
-enum skv_status skv_cl_launch_begin(struct skv_queue *queue, enum skv_cl_kernel kernel, struct skv_cl_launch *launch)
+struct skv_cl_launch skv_cl_launch_begin(struct skv_queue *queue, enum skv_cl_kernel kernel)
 {
     struct skv_cl_queue *own = (struct skv_cl_queue *)queue;
-    *launch = (struct skv_cl_launch){.queue = own, .kernel = own->kernels[kernel]};
-    return SKV_OK;
+    return (struct skv_cl_launch){.queue = own, .kernel = own->kernels[kernel]};
 }
 
 static void set(struct skv_cl_launch *launch, const void *value, size_t n_bytes)

@@ -35,7 +35,6 @@
     X(clGetDeviceIDs)            \
     X(clGetDeviceInfo)           \
     X(clGetEventProfilingInfo)   \
-    X(clGetKernelWorkGroupInfo)  \
     X(clGetPlatformIDs)          \
     X(clGetPlatformInfo)         \
     X(clGetProgramBuildInfo)     \
@@ -94,7 +93,6 @@ struct skv_cl_device {
     cl_platform_id platform;
     cl_device_id id;
     cl_context context;
-    size_t group_max; /* work-items of a work-group */
     uint64_t local_bytes;
     char key[512]; /* platform, device and driver by name and version */
     pthread_mutex_t lock;
@@ -182,7 +180,7 @@ struct skv_cl_launch {
     cl_int code; /* the first failure */
 };
 
-enum skv_status skv_cl_launch_begin(struct skv_queue *queue, enum skv_cl_kernel kernel, struct skv_cl_launch *launch);
+struct skv_cl_launch skv_cl_launch_begin(struct skv_queue *queue, enum skv_cl_kernel kernel);
 void skv_cl_arg_value(struct skv_cl_launch *launch, const void *value, size_t n_bytes);
 void skv_cl_arg_buffer(struct skv_cl_launch *launch, struct skv_span span);
 void skv_cl_arg_faults(struct skv_cl_launch *launch);

@@ -83,9 +83,8 @@ enum skv_status skv_cl_prune(struct skv_queue *queue, const struct skv_prune_par
     fill_select(&args.select, &params->select, &params->in, params->n_tokens, params->dtype, params->head_dim,
                 params->n_kv_heads, false);
     for (uint32_t first = 0, n; first < params->n_kv_heads; first += n) {
-        struct skv_cl_launch launch;
         n = skv_cl_heads_of(NULL, &params->select, params->n_kv_heads, first, &args.select.heads);
-        SKV_TRY(skv_cl_launch_begin(queue, SKV_CL_PRUNE, &launch));
+        struct skv_cl_launch launch = skv_cl_launch_begin(queue, SKV_CL_PRUNE);
         skv_cl_arg_value(&launch, &args, sizeof args);
         select_args(&launch, &params->select, params->in.data);
         skv_cl_arg_buffer(&launch, params->out.data);
@@ -112,9 +111,9 @@ enum skv_status skv_cl_compress(struct skv_queue *queue, const struct skv_compre
                 layout->n_kv_heads, ragged);
     ((struct skv_cl_queue *)queue)->n_slots = params->pool.n_blocks * layout->page_tokens;
     for (uint32_t first = 0, n; first < layout->n_kv_heads; first += n) {
-        struct skv_cl_launch launch;
         n = skv_cl_heads_of(layout, &params->select, layout->n_kv_heads, first, &args.select.heads);
-        SKV_TRY(skv_cl_launch_begin(queue, ragged ? SKV_CL_COMPRESS_RAGGED : SKV_CL_COMPRESS_FIXED, &launch));
+        struct skv_cl_launch launch =
+            skv_cl_launch_begin(queue, ragged ? SKV_CL_COMPRESS_RAGGED : SKV_CL_COMPRESS_FIXED);
         skv_cl_arg_value(&launch, &args, sizeof args);
         select_args(&launch, &params->select, params->in.data);
         skv_cl_arg_buffer(&launch, params->slot_mapping);
@@ -142,9 +141,8 @@ enum skv_status skv_cl_decompress(struct skv_queue *queue, const struct skv_deco
     ((struct skv_cl_queue *)queue)->n_slots = params->pool.n_blocks * layout->page_tokens;
     uint64_t n_items = params->n_tokens * ((layout->head_dim + 31) / 32);
     for (uint32_t first = 0, n; first < layout->n_kv_heads; first += n) {
-        struct skv_cl_launch launch;
         n = skv_cl_heads_of(layout, NULL, layout->n_kv_heads, first, &args.heads);
-        SKV_TRY(skv_cl_launch_begin(queue, SKV_CL_DECOMPRESS, &launch));
+        struct skv_cl_launch launch = skv_cl_launch_begin(queue, SKV_CL_DECOMPRESS);
         skv_cl_arg_value(&launch, &args, sizeof args);
         skv_cl_arg_buffer(&launch, params->pool.pages);
         skv_cl_arg_buffer(&launch, params->slot_mapping);
@@ -169,8 +167,7 @@ enum skv_status skv_cl_channel_weights(struct skv_queue *queue, const struct skv
                                   .dtype = params->dtype,
                                   .head_dim = params->head_dim,
                                   .group = params->n_q_heads / params->n_kv_heads};
-    struct skv_cl_launch launch;
-    SKV_TRY(skv_cl_launch_begin(queue, SKV_CL_WEIGHTS, &launch));
+    struct skv_cl_launch launch = skv_cl_launch_begin(queue, SKV_CL_WEIGHTS);
     skv_cl_arg_value(&launch, &args, sizeof args);
     skv_cl_arg_buffer(&launch, params->queries.data);
     skv_cl_arg_buffer(&launch, params->rows.data);

@@ -82,9 +82,6 @@ CODE(clGetProgramInfo, (cl_program program, cl_program_info what, size_t n, void
 CODE(clGetProgramBuildInfo,
      (cl_program program, cl_device_id id, cl_program_build_info what, size_t n, void *value, size_t *used),
      (program, id, what, n, value, used))
-CODE(clGetKernelWorkGroupInfo,
-     (cl_kernel kernel, cl_device_id id, cl_kernel_work_group_info what, size_t n, void *value, size_t *used),
-     (kernel, id, what, n, value, used))
 CODE(clGetEventProfilingInfo, (cl_event event, cl_profiling_info what, size_t n, void *value, size_t *used),
      (event, what, n, value, used))
 CODE(clBuildProgram,
