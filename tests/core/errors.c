@@ -80,22 +80,7 @@ static const struct spoil attend_spoils[] = {
 static void attend_errors(void **state)
 {
     struct fixture *fixture = *state;
-    const skv_attend_params valid = {.struct_size = sizeof valid,
-                                     .n_seqs = 2,
-                                     .n_new = 1,
-                                     .n_q_heads = 6,
-                                     .n_kv_heads = 2,
-                                     .head_dim = 128,
-                                     .q = {fixture->buffer, 0},
-                                     .out = {fixture->buffer, 65536},
-                                     .k_pool = {fixture->layout, {fixture->buffer, 0}, 20},
-                                     .v_pool = {fixture->layout, {fixture->buffer, 16}, 20},
-                                     .k_blocks = {fixture->buffer, 4},
-                                     .max_cache_tokens = 600,
-                                     .k_tail = {fixture->buffer, 0},
-                                     .v_tail = {fixture->buffer, 0},
-                                     .max_tail_tokens = 30,
-                                     .workspace = {fixture->buffer, 64}};
+    const skv_attend_params valid = fake_attend_params(fixture);
     for (size_t i = 0; i < sizeof attend_spoils / sizeof attend_spoils[0]; i++) {
         skv_attend_params params = valid;
         spoil(&params, &attend_spoils[i]);

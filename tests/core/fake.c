@@ -249,3 +249,23 @@ void expect_failure(skv_status got, skv_status want, const char *text)
                  skv_error_message());
     assert_int_equal(fake.n_calls, 0);
 }
+
+skv_attend_params fake_attend_params(const struct fixture *fixture)
+{
+    return (skv_attend_params){.struct_size = sizeof(skv_attend_params),
+                               .n_seqs = 2,
+                               .n_new = 1,
+                               .n_q_heads = 6,
+                               .n_kv_heads = 2,
+                               .head_dim = 128,
+                               .q = {fixture->buffer, 0},
+                               .out = {fixture->buffer, 65536},
+                               .k_pool = {fixture->layout, {fixture->buffer, 0}, 20},
+                               .v_pool = {fixture->layout, {fixture->buffer, 16}, 20},
+                               .k_blocks = {fixture->buffer, 4},
+                               .max_cache_tokens = 600,
+                               .k_tail = {fixture->buffer, 0},
+                               .v_tail = {fixture->buffer, 0},
+                               .max_tail_tokens = 30,
+                               .workspace = {fixture->buffer, 64}};
+}

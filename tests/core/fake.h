@@ -39,6 +39,8 @@ struct fixture {
     skv_layout *layout, *ragged; /* head_dim 128, 2 heads, k = 40; the ragged one without a cap */
 };
 int fake_open(void **state);
+/* A valid call on the fixture: two sequences, cache and tail. */
+skv_attend_params fake_attend_params(const struct fixture *fixture);
 int fake_close(void **state);
 
 /* The last call failed with this status and its message holds this text, and nothing reached the backend. */

@@ -9,30 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static skv_attend_params attend_params(const struct fixture *fixture)
-{
-    return (skv_attend_params){.struct_size = sizeof(skv_attend_params),
-                               .n_seqs = 2,
-                               .n_new = 1,
-                               .n_q_heads = 6,
-                               .n_kv_heads = 2,
-                               .head_dim = 128,
-                               .q = {fixture->buffer, 0},
-                               .out = {fixture->buffer, 65536},
-                               .k_pool = {fixture->layout, {fixture->buffer, 0}, 20},
-                               .v_pool = {fixture->layout, {fixture->buffer, 16}, 20},
-                               .k_blocks = {fixture->buffer, 4},
-                               .max_cache_tokens = 600,
-                               .k_tail = {fixture->buffer, 0},
-                               .v_tail = {fixture->buffer, 0},
-                               .max_tail_tokens = 30,
-                               .workspace = {fixture->buffer, 64}};
-}
-
 static void attend_defaults(void **state)
 {
     struct fixture *fixture = *state;
-    skv_attend_params params = attend_params(fixture);
+    skv_attend_params params = fake_attend_params(fixture);
     assert_int_equal(skv_attend(fixture->queue, &params), SKV_OK);
     const skv_attend_params *got = &fake.attend;
     assert_int_equal(got->dtype, SKV_F16);
@@ -113,7 +93,7 @@ static void other_defaults(void **state)
 static void nothing_is_enqueued(void **state)
 {
     struct fixture *fixture = *state;
-    skv_attend_params attend = attend_params(fixture);
+    skv_attend_params attend = fake_attend_params(fixture);
     attend.flags = SKV_OP_CHECK;
     assert_int_equal(skv_attend(fixture->queue, &attend), SKV_OK);
     attend.flags = 0;
@@ -135,7 +115,7 @@ static void nothing_is_enqueued(void **state)
 static void failure_passes_through(void **state)
 {
     struct fixture *fixture = *state;
-    skv_attend_params attend = attend_params(fixture);
+    skv_attend_params attend = fake_attend_params(fixture);
     fake.fail = SKV_ERROR_DEVICE_LOST;
     assert_int_equal(skv_attend(fixture->queue, &attend), SKV_ERROR_DEVICE_LOST);
     assert_string_equal(skv_error_message(), "the fake was told to fail");
@@ -150,7 +130,7 @@ static void struct_growth(void **state)
     struct {
         skv_attend_params now;
         uint64_t later;
-    } grown = {attend_params(fixture), 0};
+    } grown = {fake_attend_params(fixture), 0};
     grown.now.struct_size = sizeof grown;
     assert_int_equal(skv_attend(fixture->queue, &grown.now), SKV_OK);
     fake.n_calls = 0;
