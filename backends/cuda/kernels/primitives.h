@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What NVIDIA's kernels use beyond the shared language: warps, asynchronous copies and tensor cores, in PTX. Addresses
+ * of group memory are 32-bit numbers here. tests/gpu has the same functions for the CPU.
+ */
+#ifndef SKV_PRIMITIVES_H
+#define SKV_PRIMITIVES_H
+
+#include "language.h"
+
+#define WARP_LANES 32
+/* Bytes of group memory, 1024-byte aligned, whose size the host chooses; its address. */
+#define SCRATCH_ADDRESS(address)                          \
+    extern __shared__ __align__(1024) uchar raw_scratch_[]; \
+    const uint address = (uint)__cvta_generic_to_shared(raw_scratch_)
+
+/* ---- warps: all 32 lanes take part */
+
+DEVICE void warp_barrier() { __syncwarp(); }
+DEVICE uint shuffle(uint x, uint lane) { return __shfl_sync(~0u, x, lane); }
+DEVICE float shuffle(float x, uint lane) { return __shfl_sync(~0u, x, lane); }
+DEVICE uint shuffle_xor(uint x, uint mask) { return __shfl_xor_sync(~0u, x, mask); }
+DEVICE float shuffle_xor(float x, uint mask) { return __shfl_xor_sync(~0u, x, mask); }
+DEVICE uint ballot(bool x) { return __ballot_sync(~0u, x); }
+DEVICE bool any_lane(bool x) { return __any_sync(~0u, x); }
+DEVICE bool all_lanes(bool x) { return __all_sync(~0u, x); }
+
+/* ---- arithmetic */
+
+DEVICE float exp2_fast(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEVICE uint funnel_right(uint low, uint high, uint n) { return __funnelshift_r(low, high, n); }
+/* Byte i of the result is byte selector[4i+3:4i] of high:low. */
+DEVICE uint permute(uint low, uint high, uint selector) { return __byte_perm(low, high, selector); }
+/* Two values as a word, the first in the low half, to the nearest even. */
+DEVICE uint pack_half(float x, float y)
+{
+    __half2 pair = __floats2half2_rn(x, y);
+    return *(uint *)&pair;
+}
+DEVICE uint pack_bf16(float x, float y)
+{
+    uint pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(y), "f"(x));
+    return pair;
+}
+
+/* ---- group memory by address */
+
+DEVICE uint load_shared(uint at)
+{
+    uint x;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(at));
+    return x;
+}
+DEVICE uint4 load_shared4(uint at)
+{
+    uint4 x;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(at));
+    return x;
+}
+DEVICE uint load_shared16(uint at)
+{
+    uint x;
+    asm volatile("ld.shared.u16 %0, [%1];" : "=r"(x) : "r"(at));
+    return x;
+}
+DEVICE void store_shared(uint at, uint x) { asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(x) : "memory"); }
+DEVICE void store_shared4(uint at, uint4 x)
+{
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
+                 : "memory");
+}
+/* The 16 bits at at + OFFSET where bits & MASK is not 0, else 0. */
+template <int OFFSET, uint MASK> DEVICE uint load_shared16_if(uint at, uint bits)
+{
+    uint x;
+    asm volatile("{.reg .pred p; .reg .b32 t; and.b32 t, %2, %4; setp.ne.u32 p, t, 0; mov.b32 %0, 0;"
+                 "@p ld.shared.u16 %0, [%1+%3];}"
+                 : "=r"(x)
+                 : "r"(at), "r"(bits), "n"(OFFSET), "n"(MASK));
+    return x;
+}
+/* Where bits & MASK is not 0, stores the low 16 bits of x at *at and moves *at on by 2. */
+template <uint MASK> DEVICE void append_shared16_if(uint *at, uint bits, uint x)
+{
+    asm volatile("{.reg .pred p; .reg .b32 t; .reg .b16 h, g; and.b32 t, %1, %3; setp.ne.u32 p, t, 0;"
+                 "mov.b32 {h, g}, %2; @p st.shared.u16 [%0], h; @p add.u32 %0, %0, 2;}"
+                 : "+r"(*at)
+                 : "r"(bits), "r"(x), "n"(MASK)
+                 : "memory");
+}
+/* A value that the compiler keeps in a register instead of computing it anew. */
+DEVICE uint pinned(uint x)
+{
+    asm volatile("" : "+r"(x));
+    return x;
+}
+
+/* ---- copies of 16 bytes by each lane */
+
+DEVICE void copy_async16(uint to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/* Waits until at most N of the lane's groups are under way. */
+template <int N> DEVICE void copy_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+
+/* ---- bulk copies (sm_90): n_bytes and addresses are multiples of 16 */
+
+DEVICE void bulk_barrier_init(uint at)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(at) : "memory");
+}
+DEVICE void bulk_barriers_ready() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+DEVICE void bulk_expect(uint barrier, uint n_bytes)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(n_bytes) : "memory");
+}
+DEVICE void bulk_load(uint to, const void *from, uint n_bytes, uint barrier)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+                 "l"(from), "r"(n_bytes), "r"(barrier)
+                 : "memory");
+}
+/* Waits for the end of the barrier's phase of this parity. */
+DEVICE void bulk_wait(uint barrier, uint parity)
+{
+    asm volatile("{\n.reg .pred done;\nwait_%=:\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n@!done bra wait_%=;\n}" ::"r"(barrier),
+                 "r"(parity)
+                 : "memory");
+}
+/* Group memory -> memory; what was stored before bulk_store_ready is what is read. */
+DEVICE void bulk_store_ready() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+DEVICE void bulk_store(void *to, uint from, uint n_bytes)
+{
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(n_bytes)
+                 : "memory");
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+/* Waits until the lane's bulk stores have read their source; _done until they are written. */
+DEVICE void bulk_store_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+DEVICE void bulk_store_done() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+
+/* ---- between groups */
+
+/* What the group wrote before is seen by a group that reads after it saw the lane's next atomic. */
+DEVICE void device_fence() { __threadfence(); }
+DEVICE uint fetch_add(uint *at, uint x) { return atomicAdd(at, x); }
+/* Reads memory that another group has written during this launch. */
+DEVICE float load_fresh(const float *at) { return __ldcg(at); }
+DEVICE float4 load_fresh4(const float4 *at) { return __ldcg(at); }
+
+/* ---- matrices, in the fragment layouts of PTX ISA 9.7.14 */
+
+/* c (16x8, f32) += a (16x16) * b (16x8) */
+DEVICE void mma_f16(float (&c)[4], uint a0, uint a1, uint a2, uint a3, uint b0, uint b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+DEVICE void mma_bf16(float (&c)[4], uint a0, uint a1, uint a2, uint a3, uint b0, uint b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+/* d (16x8, s32) = popcount(a (16x256 bits) & b (256x8 bits)) + c */
+DEVICE void count_bits256(uint (&d)[4], uint a0, uint a1, uint a2, uint a3, uint b0, uint b1, const uint (&c)[4])
+{
+    asm volatile("mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%10,%11,%12,%13};"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
+}
+/* The same with 128 bits. */
+DEVICE void count_bits128(uint (&d)[4], uint a0, uint a1, uint b0, const uint (&c)[4])
+{
+    asm volatile("mma.sync.aligned.m16n8k128.row.col.s32.b1.b1.s32.and.popc {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+                 "{%7,%8,%9,%10};"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(a0), "r"(a1), "r"(b0), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
+}
+
+/* ---- pairs of 16-bit numbers */
+
+/* In each half 1 where min(a + b, 1) > 0 as signed numbers, else 0 (one instruction on sm_90). */
+DEVICE uint add_reaches_one(uint a, uint b) { return __viaddmin_s16x2_relu(a, b, 0x00010001u); }
+
+#endif
