@@ -146,13 +146,13 @@ static const struct skv_device_ops device_ops = {
     .timer_destroy = skv_cl_timer_destroy,
     .timer_mark = skv_cl_timer_mark,
     .timer_read = skv_cl_timer_read,
-    .prune = skv_cl_prune,
-    .channel_weights = skv_cl_channel_weights,
-    .compress = skv_cl_compress,
-    .decompress = skv_cl_decompress,
-    .attend = skv_cl_attend,
-    .merge = skv_cl_merge,
-    .attend_split = skv_cl_attend_split,
+    .prune = skv_gpu_prune,
+    .channel_weights = skv_gpu_channel_weights,
+    .compress = skv_gpu_compress,
+    .decompress = skv_gpu_decompress,
+    .attend = skv_gpu_attend,
+    .merge = skv_gpu_merge,
+    .attend_split = skv_gpu_attend_split,
 };
 
 /* The caller's context, which must hold the device, or a new one. */
@@ -177,7 +177,7 @@ static enum skv_status open_context(struct skv_cl_device *device, uint64_t nativ
         }
     return skv_fail(SKV_ERROR_INVALID_ARGUMENT,
                     "params->native_context is 0x%" PRIx64 "; it must be a context that holds device \"%s\"", native,
-                    device->base.info.id);
+                    device->base.base.info.id);
 }
 
 static enum skv_status open_device(uint32_t i_device, const struct skv_device_params *params,
@@ -187,20 +187,21 @@ static enum skv_status open_device(uint32_t i_device, const struct skv_device_pa
     if (!own)
         return skv_fail(SKV_ERROR_OUT_OF_MEMORY, "no memory for a device object");
     pthread_mutex_init(&own->lock, NULL);
-    own->base.ops = &device_ops;
-    describe(i_device, &own->base.info);
+    own->base.base.ops = &device_ops;
+    describe(i_device, &own->base.base.info);
     char unused[8];
     own->cl = skv_cl_load(unused, sizeof unused);
     own->platform = places[i_device].platform;
     own->id = places[i_device].device;
-    own->local_bytes = number(own->cl, own->id, CL_DEVICE_LOCAL_MEM_SIZE);
-    snprintf(own->key, sizeof own->key, "%s|%s|%s", own->base.info.name, own->base.info.driver, own->base.info.variant);
+    own->base.group_bytes = number(own->cl, own->id, CL_DEVICE_LOCAL_MEM_SIZE);
+    snprintf(own->key, sizeof own->key, "%s|%s|%s", own->base.base.info.name, own->base.base.info.driver,
+             own->base.base.info.variant);
     enum skv_status status = open_context(own, params->native_context);
     if (status != SKV_OK) {
-        close_device(&own->base);
+        close_device(&own->base.base);
         return status;
     }
-    own->base.limits = (struct skv_limits){
+    own->base.base.limits = (struct skv_limits){
         .dtypes = 1u << SKV_F16 | 1u << SKV_BF16,
         .query_dtypes = 1u << SKV_F16 | 1u << SKV_BF16 | 1u << SKV_F32,
         .forms = 1u << SKV_FIXED | 1u << SKV_RAGGED,
@@ -212,7 +213,7 @@ static enum skv_status open_device(uint32_t i_device, const struct skv_device_pa
         .offset_alignment = 8,
         .buffer_bytes_max = number(own->cl, own->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE),
     };
-    *device = &own->base;
+    *device = &own->base.base;
     return SKV_OK;
 }
 

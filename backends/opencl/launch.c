@@ -1,96 +1,68 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "backends/opencl/opencl.h"
 
-struct skv_cl_launch skv_cl_launch_begin(struct skv_queue *queue, enum skv_cl_kernel kernel)
+/* The attention kernel of a variant, made at its first use. */
+static enum skv_status find_attend(struct skv_cl_queue *queue, const struct skv_gpu_variant *variant, cl_kernel *kernel)
 {
-    struct skv_cl_queue *own = (struct skv_cl_queue *)queue;
-    return (struct skv_cl_launch){.queue = own, .kernel = own->kernels[kernel]};
-}
-
-static void set(struct skv_cl_launch *launch, const void *value, size_t n_bytes)
-{
-    cl_int code =
-        skv_cl_device_of(&launch->queue->base)->cl->clSetKernelArg(launch->kernel, launch->n_args, n_bytes, value);
-    launch->n_args++;
-    if (launch->code == CL_SUCCESS)
-        launch->code = code;
-}
-
-void skv_cl_arg_value(struct skv_cl_launch *launch, const void *value, size_t n_bytes)
-{
-    set(launch, value, n_bytes);
-}
-
-void skv_cl_arg_buffer(struct skv_cl_launch *launch, struct skv_span span)
-{
-    /* Some drivers refuse NULL; what stands in is not read, since the parameters say that the span is absent. */
-    cl_mem memory = span.buffer ? skv_cl_memory(span.buffer) : launch->queue->faults;
-    set(launch, &memory, sizeof memory);
-}
-
-void skv_cl_arg_faults(struct skv_cl_launch *launch)
-{
-    launch->queue->faults_likely = true;
-    set(launch, &launch->queue->faults, sizeof launch->queue->faults);
-}
-
-void skv_cl_arg_local(struct skv_cl_launch *launch, size_t n_bytes)
-{
-    set(launch, NULL, n_bytes);
-}
-
-enum skv_status skv_cl_launch(struct skv_cl_launch *launch, size_t lanes, size_t n_x, size_t n_y, size_t n_z)
-{
-    if (launch->code != CL_SUCCESS)
-        return skv_cl_fail("clSetKernelArg", launch->code);
-    const size_t local[3] = {lanes, 1, 1}, global[3] = {lanes * n_x, n_y, n_z};
-    SKV_CL_TRY(
-        skv_cl_device_of(&launch->queue->base)
-            ->cl->clEnqueueNDRangeKernel(launch->queue->queue, launch->kernel, 3, NULL, global, local, 0, NULL, NULL),
-        "clEnqueueNDRangeKernel");
+    struct skv_cl_device *device = skv_cl_device_of(&queue->base.base);
+    for (const struct skv_cl_attend_kernel *known = queue->attend; known; known = known->next)
+        if (known->head_dim == variant->head_dim && known->m == variant->m && known->dtype == variant->dtype) {
+            *kernel = known->kernel;
+            return SKV_OK;
+        }
+    char options[128];
+    cl_program program = NULL;
+    cl_int code = CL_SUCCESS;
+    snprintf(options, sizeof options,
+             "-DATTEND=skv_attend -DHEAD_DIM=%" PRIu32 " -DHEAD_DIM_MAX=HEAD_DIM -DTILE=%" PRIu32 " -DLANES=%" PRIu32
+             " -DM=%" PRIu32 " -DBF16=%d",
+             variant->head_dim, variant->tile, variant->lanes, variant->m, variant->dtype == SKV_BF16);
+    SKV_TRY(skv_cl_program(device, options, &program));
+    struct skv_cl_attend_kernel *made = skv_alloc(sizeof *made);
+    if (!made)
+        return skv_fail(SKV_ERROR_OUT_OF_MEMORY, "no memory for a kernel object");
+    *made = (struct skv_cl_attend_kernel){
+        .next = queue->attend, .head_dim = variant->head_dim, .m = variant->m, .dtype = variant->dtype};
+    made->kernel = device->cl->clCreateKernel(program, "skv_attend", &code);
+    if (code != CL_SUCCESS) {
+        skv_free(made);
+        return skv_cl_fail("clCreateKernel", code);
+    }
+    queue->attend = made;
+    *kernel = made->kernel;
     return SKV_OK;
 }
 
-struct skv_cl_pool skv_cl_pool_of(const struct skv_pool *pool)
+static cl_int set(const struct skv_cl_queue *queue, cl_kernel kernel, cl_uint i, const struct skv_gpu_arg *arg)
 {
-    return (struct skv_cl_pool){.offset = pool->pages.offset,
-                                .block_bytes = pool->layout->block_bytes,
-                                .n_blocks = pool->n_blocks,
-                                .form = pool->layout->form,
-                                .page_tokens = pool->layout->page_tokens};
+    const struct skv_cl_functions *cl = skv_cl_device_of(&queue->base.base)->cl;
+    if (arg->value)
+        return cl->clSetKernelArg(kernel, i, arg->n_bytes, arg->value);
+    /* Some drivers refuse NULL; what stands in for an absent buffer is not read. */
+    cl_mem memory = arg->span.buffer ? skv_cl_memory(arg->span.buffer) : queue->faults;
+    return cl->clSetKernelArg(kernel, i, sizeof memory, &memory);
 }
 
-static struct skv_cl_head head_of(const struct skv_layout *layout, const struct skv_select *rule, uint32_t i_head)
+enum skv_status skv_cl_enqueue(const struct skv_gpu_launch *launch)
 {
-    struct skv_cl_head head = {0};
-    if (rule)
-        head.selected = rule->kept || rule->kept_per_head ? skv_select_kept(rule, i_head) : 0;
-    if (layout) {
-        const struct skv_layout_slot *slot = &layout->head[i_head];
-        head.kept = slot->kept;
-        head.row_stride = slot->row_stride;
-        head.page_bytes = (uint32_t)slot->page_bytes;
-        head.page_offset = slot->page_offset;
-    }
-    return head;
-}
-
-uint32_t skv_cl_heads_of(const struct skv_layout *layout, const struct skv_select *rule, uint32_t n_heads,
-                         uint32_t first, struct skv_cl_heads *heads)
-{
-    memset(heads, 0, sizeof *heads);
-    bool alike = !layout || layout->uniform;
-    for (uint32_t h = 1; alike && rule && rule->kept_per_head && h < n_heads; h++)
-        alike = rule->kept_per_head[h] == rule->kept_per_head[0];
-    if (alike) {
-        heads->alike = 1;
-        heads->head[0] = head_of(layout, rule, 0);
-        heads->head[0].page_offset = heads->head[0].page_bytes;
-        return n_heads;
-    }
-    uint32_t n = n_heads - first < SKV_CL_HEADS ? n_heads - first : SKV_CL_HEADS;
-    heads->first = first;
-    for (uint32_t i = 0; i < n; i++)
-        heads->head[i] = head_of(layout, rule, first + i);
-    return n;
+    struct skv_cl_queue *queue = (struct skv_cl_queue *)launch->queue;
+    const struct skv_cl_functions *cl = skv_cl_device_of(&queue->base.base)->cl;
+    cl_kernel kernel = NULL;
+    if (launch->kernel == SKV_GPU_ATTEND)
+        SKV_TRY(find_attend(queue, &launch->variant, &kernel));
+    else
+        kernel = queue->kernels[launch->kernel];
+    for (cl_uint i = 0; i < launch->n_args; i++)
+        SKV_CL_TRY(set(queue, kernel, i, &launch->args[i]), "clSetKernelArg");
+    if (launch->scratch_bytes)
+        SKV_CL_TRY(cl->clSetKernelArg(kernel, launch->n_args, launch->scratch_bytes, NULL), "clSetKernelArg");
+    const size_t local[3] = {launch->lanes, 1, 1};
+    const size_t global[3] = {(size_t)(launch->lanes * launch->groups[0]), (size_t)launch->groups[1],
+                              (size_t)launch->groups[2]};
+    SKV_CL_TRY(cl->clEnqueueNDRangeKernel(queue->queue, kernel, 3, NULL, global, local, 0, NULL, NULL),
+               "clEnqueueNDRangeKernel");
+    return SKV_OK;
 }

@@ -10,9 +10,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "backends/opencl/kernels/params.h"
-#include "core/backend.h"
-#include "core/check.h"
+#include "backends/gpu/gpu.h"
 
 /* ---- loader.c: the ICD loader, opened at run time */
 
@@ -88,12 +86,11 @@ struct skv_cl_program {
 };
 
 struct skv_cl_device {
-    struct skv_device base;
+    struct skv_gpu_device base;
     const struct skv_cl_functions *cl;
     cl_platform_id platform;
     cl_device_id id;
     cl_context context;
-    uint64_t local_bytes;
     char key[512]; /* platform, device and driver by name and version */
     pthread_mutex_t lock;
     struct skv_cl_program *programs; /* guarded by lock */
@@ -113,16 +110,6 @@ enum skv_status skv_cl_program(struct skv_cl_device *device, const char *options
 
 /* ---- memory.c */
 
-enum skv_cl_kernel {
-    SKV_CL_PRUNE,
-    SKV_CL_COMPRESS_FIXED,
-    SKV_CL_COMPRESS_RAGGED,
-    SKV_CL_DECOMPRESS,
-    SKV_CL_WEIGHTS,
-    SKV_CL_MERGE,
-    SKV_CL_KERNELS
-};
-
 /* An attention kernel of one shape. */
 struct skv_cl_attend_kernel {
     struct skv_cl_attend_kernel *next;
@@ -131,13 +118,11 @@ struct skv_cl_attend_kernel {
 };
 
 struct skv_cl_queue {
-    struct skv_queue base;
+    struct skv_gpu_queue base;
     cl_command_queue queue;
-    cl_mem faults;      /* SKV_CL_FAULTS words; also stands in for absent buffers */
-    bool faults_likely; /* a kernel that can find faults was enqueued since they were read */
-    uint64_t n_slots;   /* of the latest pool, for messages */
+    cl_mem faults; /* SKV_GPU_FAULTS words; also stands in for absent buffers */
     bool profiling;
-    cl_kernel kernels[SKV_CL_KERNELS];
+    cl_kernel kernels[SKV_GPU_ROW_KERNELS];
     struct skv_cl_attend_kernel *attend;
 };
 
@@ -170,44 +155,8 @@ void skv_cl_timer_destroy(struct skv_timer *timer);
 enum skv_status skv_cl_timer_mark(struct skv_timer *timer, struct skv_queue *queue, int is_stop);
 enum skv_status skv_cl_timer_read(struct skv_timer *timer, uint64_t *nanoseconds);
 
-/* ---- launch.c: kernel arguments and launches */
+/* ---- launch.c */
 
-/* A launch being put together: arguments in order, then the grid. */
-struct skv_cl_launch {
-    struct skv_cl_queue *queue;
-    cl_kernel kernel;
-    cl_uint n_args;
-    cl_int code; /* the first failure */
-};
-
-struct skv_cl_launch skv_cl_launch_begin(struct skv_queue *queue, enum skv_cl_kernel kernel);
-void skv_cl_arg_value(struct skv_cl_launch *launch, const void *value, size_t n_bytes);
-void skv_cl_arg_buffer(struct skv_cl_launch *launch, struct skv_span span);
-void skv_cl_arg_faults(struct skv_cl_launch *launch);
-void skv_cl_arg_local(struct skv_cl_launch *launch, size_t n_bytes);
-/* Groups of `lanes` work-items. */
-enum skv_status skv_cl_launch(struct skv_cl_launch *launch, size_t lanes, size_t n_x, size_t n_y, size_t n_z);
-
-/* Offset of a span in elements; 0 for an absent one. */
-static inline uint64_t skv_cl_offset(struct skv_span span, uint32_t element_bytes)
-{
-    return span.buffer ? span.offset / element_bytes : 0;
-}
-
-struct skv_cl_pool skv_cl_pool_of(const struct skv_pool *pool);
-/* The heads of a launch from `first` on; `rule` may be NULL. Returns how many it serves. */
-uint32_t skv_cl_heads_of(const struct skv_layout *layout, const struct skv_select *rule, uint32_t n_heads,
-                         uint32_t first, struct skv_cl_heads *heads);
-
-/* ---- rows.c, attend.c */
-
-enum skv_status skv_cl_prune(struct skv_queue *queue, const struct skv_prune_params *params);
-enum skv_status skv_cl_channel_weights(struct skv_queue *queue, const struct skv_channel_weights_params *params);
-enum skv_status skv_cl_compress(struct skv_queue *queue, const struct skv_compress_params *params);
-enum skv_status skv_cl_decompress(struct skv_queue *queue, const struct skv_decompress_params *params);
-enum skv_status skv_cl_attend(struct skv_queue *queue, const struct skv_attend_params *params,
-                              const struct skv_attend_plan *plan);
-uint32_t skv_cl_attend_split(const struct skv_device *device, const struct skv_attend_params *params);
-enum skv_status skv_cl_merge(struct skv_queue *queue, const struct skv_merge_params *params);
+enum skv_status skv_cl_enqueue(const struct skv_gpu_launch *launch);
 
 #endif

@@ -23,7 +23,7 @@ static void report_log(struct skv_cl_device *device, cl_program program, char *f
     char *log = skv_alloc(log_bytes + 1);
     if (log && device->cl->clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, log_bytes, log, NULL) ==
                    CL_SUCCESS) {
-        skv_log(SKV_LOG_ERROR, "build log of device \"%s\":\n%s", device->base.info.id, log);
+        skv_log(SKV_LOG_ERROR, "build log of device \"%s\":\n%s", device->base.base.info.id, log);
         snprintf(first_line, n_bytes, "%.*s", (int)strcspn(log, "\n"), log);
     }
     skv_free(log);
@@ -37,7 +37,7 @@ static enum skv_status build(struct skv_cl_device *device, cl_program program, c
     char first_line[200];
     report_log(device, program, first_line, sizeof first_line);
     return skv_fail(code == CL_OUT_OF_HOST_MEMORY ? SKV_ERROR_OUT_OF_MEMORY : SKV_ERROR_DEVICE,
-                    "device \"%s\" cannot build its kernels: clBuildProgram: %s (%d): %s", device->base.info.id,
+                    "device \"%s\" cannot build its kernels: clBuildProgram: %s (%d): %s", device->base.base.info.id,
                     skv_cl_error_name(code), (int)code, first_line[0] ? first_line : "no build log");
 }
 
@@ -55,7 +55,8 @@ static cl_program load_program(struct skv_cl_device *device, const char *key, co
     if (code == CL_SUCCESS && state == CL_SUCCESS &&
         device->cl->clBuildProgram(program, 1, &device->id, options, NULL, NULL) == CL_SUCCESS)
         return program;
-    skv_log(SKV_LOG_WARN, "device \"%s\" does not take its cached program; building it anew", device->base.info.id);
+    skv_log(SKV_LOG_WARN, "device \"%s\" does not take its cached program; building it anew",
+            device->base.base.info.id);
     if (program)
         device->cl->clReleaseProgram(program);
     return NULL;

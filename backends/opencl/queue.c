@@ -7,22 +7,13 @@
 
 #include "backends/opencl/opencl.h"
 
-static const char *const kernel_names[SKV_CL_KERNELS] = {
-    [SKV_CL_PRUNE] = "skv_prune",
-    [SKV_CL_COMPRESS_FIXED] = "skv_compress_fixed",
-    [SKV_CL_COMPRESS_RAGGED] = "skv_compress_ragged",
-    [SKV_CL_DECOMPRESS] = "skv_decompress",
-    [SKV_CL_WEIGHTS] = "skv_channel_weights",
-    [SKV_CL_MERGE] = "skv_merge",
-};
-
 static enum skv_status forget_faults(struct skv_cl_device *device, struct skv_cl_queue *own)
 {
-    const cl_uint none = SKV_CL_NO_FAULT;
+    const cl_uint none = SKV_GPU_NO_FAULT;
     SKV_CL_TRY(device->cl->clEnqueueFillBuffer(own->queue, own->faults, &none, sizeof none, 0,
-                                               SKV_CL_FAULTS * sizeof none, 0, NULL, NULL),
+                                               SKV_GPU_FAULTS * sizeof none, 0, NULL, NULL),
                "clEnqueueFillBuffer");
-    own->faults_likely = false;
+    own->base.faults_likely = false;
     return SKV_OK;
 }
 
@@ -38,7 +29,7 @@ static enum skv_status wrap_queue(struct skv_cl_device *device, uint64_t native,
                "clGetCommandQueueInfo");
     SKV_REQUIRE(id == device->id, SKV_ERROR_WRONG_DEVICE,
                 "params->native is 0x%" PRIx64 ", a queue of another device; it must be one of device \"%s\"", native,
-                device->base.info.id);
+                device->base.base.info.id);
     SKV_REQUIRE(!(properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE), SKV_ERROR_UNSUPPORTED,
                 "params->native is 0x%" PRIx64 ", an out-of-order queue; it must be in order", native);
     SKV_CL_TRY(device->cl->clRetainCommandQueue(queue), "clRetainCommandQueue");
@@ -60,13 +51,13 @@ static enum skv_status fill_queue(struct skv_cl_device *device, uint64_t native,
             return skv_cl_fail("clCreateCommandQueue", code);
     }
     own->faults =
-        device->cl->clCreateBuffer(device->context, CL_MEM_READ_WRITE, SKV_CL_FAULTS * sizeof(cl_uint), NULL, &code);
+        device->cl->clCreateBuffer(device->context, CL_MEM_READ_WRITE, SKV_GPU_FAULTS * sizeof(cl_uint), NULL, &code);
     if (code != CL_SUCCESS)
         return skv_cl_fail("clCreateBuffer", code);
     SKV_TRY(forget_faults(device, own));
     SKV_TRY(skv_cl_program(device, "-DSKV_ROWS", &program));
-    for (int i = 0; i < SKV_CL_KERNELS; i++) {
-        own->kernels[i] = device->cl->clCreateKernel(program, kernel_names[i], &code);
+    for (int i = 0; i < SKV_GPU_ROW_KERNELS; i++) {
+        own->kernels[i] = device->cl->clCreateKernel(program, skv_gpu_kernel_names[i], &code);
         if (code != CL_SUCCESS)
             return skv_cl_fail("clCreateKernel", code);
     }
@@ -75,7 +66,7 @@ static enum skv_status fill_queue(struct skv_cl_device *device, uint64_t native,
 
 static void free_queue(struct skv_cl_device *device, struct skv_cl_queue *own)
 {
-    for (int i = 0; i < SKV_CL_KERNELS; i++)
+    for (int i = 0; i < SKV_GPU_ROW_KERNELS; i++)
         if (own->kernels[i])
             device->cl->clReleaseKernel(own->kernels[i]);
     while (own->attend) {
@@ -102,7 +93,8 @@ enum skv_status skv_cl_queue_create(struct skv_device *device, const struct skv_
         free_queue((struct skv_cl_device *)device, own);
         return status;
     }
-    *queue = &own->base;
+    own->base.enqueue = skv_cl_enqueue;
+    *queue = &own->base.base;
     return SKV_OK;
 }
 
@@ -113,49 +105,21 @@ void skv_cl_queue_destroy(struct skv_queue *queue)
     free_queue(skv_cl_device_of(queue), own);
 }
 
-static enum skv_status report_faults(const struct skv_cl_queue *own, const cl_uint faults[SKV_CL_FAULTS])
-{
-    static const struct {
-        uint32_t kind;
-        const char *what;
-    } entries[] = {
-        {SKV_CL_FAULT_CACHE_LEN, "cache_lens[%" PRIu32 "] is not from 0 to max_cache_tokens"},
-        {SKV_CL_FAULT_TAIL_LEN, "tail_lens[%" PRIu32 "] is not from 0 to max_tail_tokens"},
-        {SKV_CL_FAULT_K_BLOCK, "k_blocks: entry %" PRIu32 " is not a block of k_pool"},
-        {SKV_CL_FAULT_V_BLOCK, "v_blocks: entry %" PRIu32 " is not a block of v_pool"},
-    };
-    if (faults[SKV_CL_FAULT_CAPACITY] != SKV_CL_NO_FAULT)
-        return skv_fail(SKV_ERROR_CAPACITY,
-                        "token %" PRIu32 " does not fit its ragged page; pages of this layout are too small for these "
-                        "rows, or the slots below were not written",
-                        faults[SKV_CL_FAULT_CAPACITY]);
-    if (faults[SKV_CL_FAULT_SLOT] != SKV_CL_NO_FAULT)
-        return skv_fail(SKV_ERROR_OUT_OF_BOUNDS, "slot_mapping[%" PRIu32 "] is not one of the pool's %" PRIu64 " slots",
-                        faults[SKV_CL_FAULT_SLOT], own->n_slots);
-    for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++)
-        if (faults[entries[i].kind] != SKV_CL_NO_FAULT) {
-            char text[128];
-            snprintf(text, sizeof text, entries[i].what, faults[entries[i].kind]);
-            return skv_fail(SKV_ERROR_OUT_OF_BOUNDS, "%s; such entries were ignored", text);
-        }
-    return SKV_OK;
-}
-
 enum skv_status skv_cl_queue_finish(struct skv_queue *queue)
 {
     struct skv_cl_queue *own = (struct skv_cl_queue *)queue;
     struct skv_cl_device *device = skv_cl_device_of(queue);
-    if (!own->faults_likely) {
+    if (!own->base.faults_likely) {
         SKV_CL_TRY(device->cl->clFinish(own->queue), "clFinish");
         return SKV_OK;
     }
-    cl_uint faults[SKV_CL_FAULTS];
+    cl_uint faults[SKV_GPU_FAULTS];
     SKV_CL_TRY(
         device->cl->clEnqueueReadBuffer(own->queue, own->faults, CL_TRUE, 0, sizeof faults, faults, 0, NULL, NULL),
         "clEnqueueReadBuffer");
-    enum skv_status status = report_faults(own, faults);
+    enum skv_status status = skv_gpu_report_faults(&own->base, faults);
     if (status == SKV_OK)
-        own->faults_likely = false;
+        own->base.faults_likely = false;
     else
         SKV_TRY(forget_faults(device, own));
     return status;
@@ -197,10 +161,10 @@ enum skv_status skv_cl_timer_mark(struct skv_timer *timer, struct skv_queue *que
                 "queue was wrapped without CL_QUEUE_PROFILING_ENABLE; a timer needs it");
     release_mark(own, is_stop);
     /* A fill of a word that no fault uses: some drivers give markers no times. */
-    const cl_uint none = SKV_CL_NO_FAULT;
+    const cl_uint none = SKV_GPU_NO_FAULT;
     SKV_CL_TRY(skv_cl_device_of(queue)->cl->clEnqueueFillBuffer(at->queue, at->faults, &none, sizeof none,
-                                                                (SKV_CL_FAULTS - 1) * sizeof none, sizeof none, 0, NULL,
-                                                                &own->mark[is_stop]),
+                                                                (SKV_GPU_FAULTS - 1) * sizeof none, sizeof none, 0,
+                                                                NULL, &own->mark[is_stop]),
                "clEnqueueFillBuffer");
     return SKV_OK;
 }

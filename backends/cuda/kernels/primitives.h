@@ -10,20 +10,44 @@
 
 #define WARP_LANES 32
 /* Bytes of group memory, 1024-byte aligned, whose size the host chooses; its address. */
-#define SCRATCH_ADDRESS(address)                          \
+#define SCRATCH_ADDRESS(address)                            \
     extern __shared__ __align__(1024) uchar raw_scratch_[]; \
     const uint address = (uint)__cvta_generic_to_shared(raw_scratch_)
 
 /* ---- warps: all 32 lanes take part */
 
-DEVICE void warp_barrier() { __syncwarp(); }
-DEVICE uint shuffle(uint x, uint lane) { return __shfl_sync(~0u, x, lane); }
-DEVICE float shuffle(float x, uint lane) { return __shfl_sync(~0u, x, lane); }
-DEVICE uint shuffle_xor(uint x, uint mask) { return __shfl_xor_sync(~0u, x, mask); }
-DEVICE float shuffle_xor(float x, uint mask) { return __shfl_xor_sync(~0u, x, mask); }
-DEVICE uint ballot(bool x) { return __ballot_sync(~0u, x); }
-DEVICE bool any_lane(bool x) { return __any_sync(~0u, x); }
-DEVICE bool all_lanes(bool x) { return __all_sync(~0u, x); }
+DEVICE void warp_barrier()
+{
+    __syncwarp();
+}
+DEVICE uint shuffle(uint x, uint lane)
+{
+    return __shfl_sync(~0u, x, lane);
+}
+DEVICE float shuffle(float x, uint lane)
+{
+    return __shfl_sync(~0u, x, lane);
+}
+DEVICE uint shuffle_xor(uint x, uint mask)
+{
+    return __shfl_xor_sync(~0u, x, mask);
+}
+DEVICE float shuffle_xor(float x, uint mask)
+{
+    return __shfl_xor_sync(~0u, x, mask);
+}
+DEVICE uint ballot(bool x)
+{
+    return __ballot_sync(~0u, x);
+}
+DEVICE bool any_lane(bool x)
+{
+    return __any_sync(~0u, x);
+}
+DEVICE bool all_lanes(bool x)
+{
+    return __all_sync(~0u, x);
+}
 
 /* ---- arithmetic */
 
@@ -33,9 +57,15 @@ DEVICE float exp2_fast(float x)
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
-DEVICE uint funnel_right(uint low, uint high, uint n) { return __funnelshift_r(low, high, n); }
+DEVICE uint funnel_right(uint low, uint high, uint n)
+{
+    return __funnelshift_r(low, high, n);
+}
 /* Byte i of the result is byte selector[4i+3:4i] of high:low. */
-DEVICE uint permute(uint low, uint high, uint selector) { return __byte_perm(low, high, selector); }
+DEVICE uint permute(uint low, uint high, uint selector)
+{
+    return __byte_perm(low, high, selector);
+}
 /* Two values as a word, the first in the low half, to the nearest even. */
 DEVICE uint pack_half(float x, float y)
 {
@@ -69,7 +99,10 @@ DEVICE uint load_shared16(uint at)
     asm volatile("ld.shared.u16 %0, [%1];" : "=r"(x) : "r"(at));
     return x;
 }
-DEVICE void store_shared(uint at, uint x) { asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(x) : "memory"); }
+DEVICE void store_shared(uint at, uint x)
+{
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(x) : "memory");
+}
 DEVICE void store_shared4(uint at, uint4 x)
 {
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
@@ -107,9 +140,15 @@ DEVICE void copy_async16(uint to, const void *from)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
-DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+DEVICE void copy_async_commit()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
 /* Waits until at most N of the lane's groups are under way. */
-template <int N> DEVICE void copy_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+template <int N> DEVICE void copy_async_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
 
 /* ---- bulk copies (sm_90): n_bytes and addresses are multiples of 16 */
 
@@ -117,7 +156,10 @@ DEVICE void bulk_barrier_init(uint at)
 {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(at) : "memory");
 }
-DEVICE void bulk_barriers_ready() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+DEVICE void bulk_barriers_ready()
+{
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
 DEVICE void bulk_expect(uint barrier, uint n_bytes)
 {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(n_bytes) : "memory");
@@ -137,7 +179,10 @@ DEVICE void bulk_wait(uint barrier, uint parity)
                  : "memory");
 }
 /* Group memory -> memory; what was stored before bulk_store_ready is what is read. */
-DEVICE void bulk_store_ready() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+DEVICE void bulk_store_ready()
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
 DEVICE void bulk_store(void *to, uint from, uint n_bytes)
 {
     asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(n_bytes)
@@ -145,17 +190,35 @@ DEVICE void bulk_store(void *to, uint from, uint n_bytes)
     asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 /* Waits until the lane's bulk stores have read their source; _done until they are written. */
-DEVICE void bulk_store_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
-DEVICE void bulk_store_done() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+DEVICE void bulk_store_read()
+{
+    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+DEVICE void bulk_store_done()
+{
+    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
 
 /* ---- between groups */
 
 /* What the group wrote before is seen by a group that reads after it saw the lane's next atomic. */
-DEVICE void device_fence() { __threadfence(); }
-DEVICE uint fetch_add(uint *at, uint x) { return atomicAdd(at, x); }
+DEVICE void device_fence()
+{
+    __threadfence();
+}
+DEVICE uint fetch_add(uint *at, uint x)
+{
+    return atomicAdd(at, x);
+}
 /* Reads memory that another group has written during this launch. */
-DEVICE float load_fresh(const float *at) { return __ldcg(at); }
-DEVICE float4 load_fresh4(const float4 *at) { return __ldcg(at); }
+DEVICE float load_fresh(const float *at)
+{
+    return __ldcg(at);
+}
+DEVICE float4 load_fresh4(const float4 *at)
+{
+    return __ldcg(at);
+}
 
 /* ---- matrices, in the fragment layouts of PTX ISA 9.7.14 */
 
@@ -194,6 +257,9 @@ DEVICE void count_bits128(uint (&d)[4], uint a0, uint a1, uint b0, const uint (&
 /* ---- pairs of 16-bit numbers */
 
 /* In each half 1 where min(a + b, 1) > 0 as signed numbers, else 0 (one instruction on sm_90). */
-DEVICE uint add_reaches_one(uint a, uint b) { return __viaddmin_s16x2_relu(a, b, 0x00010001u); }
+DEVICE uint add_reaches_one(uint a, uint b)
+{
+    return __viaddmin_s16x2_relu(a, b, 0x00010001u);
+}
 
 #endif

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Partial results -> results, by their log-sum-exps. A work-group merges one query row.
+ * Partial results -> results, by their log-sum-exps. A group merges one query row.
  */
 #ifdef SKV_ROWS
 
-inline ulong merged_element(const struct skv_cl_merge *p, ulong row)
+DEVICE ulong merged_element(const struct skv_gpu_merge *p, ulong row)
 {
     ulong per_seq = (ulong)p->n_new * p->n_q_heads, in_seq = row % per_seq;
     return p->out + row / per_seq * p->out_seq_stride + in_seq / p->n_q_heads * p->out_token_stride +
            in_seq % p->n_q_heads * p->out_head_stride;
 }
 
-__kernel void skv_merge(const struct skv_cl_merge p, const __global float *part_out, const __global float *part_lse,
-                        const __global float *sinks, __global uchar *out, __global float *lse)
+KERNEL(skv_kernel_merge, SKV_GPU_ROW_LANES)
+(const struct skv_gpu_merge p, const GLOBAL float *part_out, const GLOBAL float *part_lse, const GLOBAL float *sinks,
+ GLOBAL uchar *out, GLOBAL float *lse)
 {
-    const struct skv_cl_merge params = p;
-    ulong row = get_group_id(0) + get_group_id(1) * get_num_groups(0);
+    const struct skv_gpu_merge params = p;
+    ulong row = group_x() + group_y() * groups_x();
     if (row >= p.n_rows)
         return;
     float sink = p.has_sinks ? sinks[p.sinks + row % p.n_q_heads] : -INFINITY, most = sink, total;
@@ -29,7 +30,7 @@ __kernel void skv_merge(const struct skv_cl_merge p, const __global float *part_
         total += part == -INFINITY ? 0 : exp(part - most);
     }
     ulong element = merged_element(&params, row);
-    for (uint c = get_local_id(0); c < p.head_dim; c += get_local_size(0)) {
+    for (uint c = local_id(); c < p.head_dim; c += local_size()) {
         float sum = 0;
         for (ulong i = 0; i < p.n_parts; i++) {
             float part = part_lse[p.part_lse + i * p.n_rows + row];
@@ -38,7 +39,7 @@ __kernel void skv_merge(const struct skv_cl_merge p, const __global float *part_
         }
         store_element(out, element + c, p.out_dtype, total != 0 ? sum / total : 0);
     }
-    if (get_local_id(0) == 0 && p.has_lse)
+    if (local_id() == 0 && p.has_lse)
         lse[p.lse + row] = total != 0 ? most + log(total) : -INFINITY;
 }
 
