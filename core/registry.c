@@ -15,8 +15,15 @@ extern const struct skv_backend skv_opencl_backend;
 #define OPENCL_BACKEND NULL
 #endif
 
+#if defined(SKV_WITH_CUDA)
+extern const struct skv_backend skv_cuda_backend;
+#define CUDA_BACKEND &skv_cuda_backend
+#else
+#define CUDA_BACKEND NULL
+#endif
+
 static const struct skv_registry_entry built[] = {
-    {"cuda", NULL},
+    {"cuda", CUDA_BACKEND},
     {"hip", NULL},
     {"opencl", OPENCL_BACKEND},
     {"cpu", CPU_BACKEND},

@@ -227,7 +227,7 @@ enum skv_status skv_gpu_attend(struct skv_queue *queue, const struct skv_attend_
         skv_gpu_arg_value(&launch, &args, sizeof args);
         skv_gpu_attend_spans(&launch, params, plan);
         launch.scratch_bytes = (size_t)2 * variant.tile * (2 * args.pieces | 1) * 4;
-        SKV_TRY(skv_gpu_enqueue(&launch, variant.lanes, plan->n_splits, (uint64_t)n * n_chunks, params->n_seqs));
+        SKV_TRY(skv_gpu_enqueue(&launch, variant.lanes, (uint64_t)n * n_chunks, plan->n_splits, params->n_seqs));
     }
     snprintf(queue->last_kernel, sizeof queue->last_kernel, "attend %s portable.d%" PRIu32 ".m%" PRIu32 "%s",
              queue->device->backend->name, variant.head_dim, variant.m, plan->n_splits > 1 ? " + merge" : "");

@@ -42,10 +42,10 @@ KERNEL(ATTEND, LANES)
 
     const struct skv_gpu_attend params = args;
     const struct skv_gpu_attend *p = &params;
-    uint lid = local_id(), i_split = group_x(), n_rows = p->n_new * p->group;
+    uint lid = local_id(), i_split = group_y(), n_rows = p->n_new * p->group;
     uint pieces = p->pieces, raw_words = 2 * pieces | 1;
-    uint n_chunks = (n_rows + M - 1) / M, first_row = group_y() % n_chunks * M;
-    uint i_head = p->k_heads.first + group_y() / n_chunks, i_seq = group_z();
+    uint n_chunks = (n_rows + M - 1) / M, first_row = group_x() % n_chunks * M;
+    uint i_head = p->k_heads.first + group_x() / n_chunks, i_seq = group_z();
     const struct skv_gpu_pool k_pool = args.k_pool, v_pool = args.v_pool;
     const struct skv_gpu_head k_head = head_of(&p->k_heads, i_head), v_head = head_of(&p->v_heads, i_head);
 

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The CUDA backend's own types, and what its files offer each other.
+ */
+#ifndef SKV_CUDA_H
+#define SKV_CUDA_H
+
+#include "backends/gpu/driver.h"
+
+/* ---- loader.c: libcuda, opened at run time. Declared here rather than taken from cuda.h, so that the host side builds
+ * without a CUDA Toolkit. CUresult is int, handles are pointers, CUdeviceptr is 64 bits. */
+
+#define SKV_CUDA_FUNCTIONS(X)                                                                                   \
+    X(cuInit, "cuInit", (unsigned flags))                                                                       \
+    X(cuDriverGetVersion, "cuDriverGetVersion", (int *version))                                                 \
+    X(cuDeviceGetCount, "cuDeviceGetCount", (int *n_devices))                                                   \
+    X(cuDeviceGet, "cuDeviceGet", (int *device, int ordinal))                                                   \
+    X(cuDeviceGetName, "cuDeviceGetName", (char *name, int n_bytes, int device))                                \
+    X(cuDeviceGetAttribute, "cuDeviceGetAttribute", (int *value, int attribute, int device))                    \
+    X(cuDeviceTotalMem, "cuDeviceTotalMem_v2", (size_t * n_bytes, int device))                                  \
+    X(cuDevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain", (void **context, int device))                       \
+    X(cuDevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (int device))                                  \
+    X(cuCtxPushCurrent, "cuCtxPushCurrent_v2", (void *context))                                                 \
+    X(cuCtxPopCurrent, "cuCtxPopCurrent_v2", (void **context))                                                  \
+    X(cuCtxGetDevice, "cuCtxGetDevice", (int *device))                                                          \
+    X(cuModuleLoadData, "cuModuleLoadData", (void **module, const void *image))                                 \
+    X(cuModuleUnload, "cuModuleUnload", (void *module))                                                         \
+    X(cuModuleGetFunction, "cuModuleGetFunction", (void **function, void *module, const char *name))            \
+    X(cuFuncSetAttribute, "cuFuncSetAttribute", (void *function, int attribute, int value))                     \
+    X(cuOccupancyMaxActiveBlocksPerMultiprocessor, "cuOccupancyMaxActiveBlocksPerMultiprocessor",               \
+      (int *n_blocks, void *function, int block_lanes, size_t shared_bytes))                                    \
+    X(cuLaunchKernel, "cuLaunchKernel",                                                                         \
+      (void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,   \
+       unsigned block_z, unsigned shared_bytes, void *stream, void **args, void **extra))                       \
+    X(cuMemAlloc, "cuMemAlloc_v2", (uint64_t * address, size_t n_bytes))                                        \
+    X(cuMemFree, "cuMemFree_v2", (uint64_t address))                                                            \
+    X(cuMemcpyHtoDAsync, "cuMemcpyHtoDAsync_v2", (uint64_t to, const void *from, size_t n_bytes, void *stream)) \
+    X(cuMemcpyDtoHAsync, "cuMemcpyDtoHAsync_v2", (void *to, uint64_t from, size_t n_bytes, void *stream))       \
+    X(cuMemcpyDtoDAsync, "cuMemcpyDtoDAsync_v2", (uint64_t to, uint64_t from, size_t n_bytes, void *stream))    \
+    X(cuMemsetD8Async, "cuMemsetD8Async", (uint64_t to, unsigned char value, size_t n_bytes, void *stream))     \
+    X(cuStreamCreate, "cuStreamCreate", (void **stream, unsigned flags))                                        \
+    X(cuStreamDestroy, "cuStreamDestroy_v2", (void *stream))                                                    \
+    X(cuStreamSynchronize, "cuStreamSynchronize", (void *stream))                                               \
+    X(cuStreamGetCtx, "cuStreamGetCtx", (void *stream, void **context))                                         \
+    X(cuEventCreate, "cuEventCreate", (void **event, unsigned flags))                                           \
+    X(cuEventDestroy, "cuEventDestroy_v2", (void *event))                                                       \
+    X(cuEventRecord, "cuEventRecord", (void *event, void *stream))                                              \
+    X(cuEventSynchronize, "cuEventSynchronize", (void *event))                                                  \
+    X(cuEventElapsedTime, "cuEventElapsedTime", (float *milliseconds, void *start, void *stop))                 \
+    X(cuGetErrorName, "cuGetErrorName", (int code, const char **name))
+
+struct skv_cuda_functions {
+#define SKV_CUDA_FIELD(name, symbol, parameters) int(*name) parameters;
+    SKV_CUDA_FUNCTIONS(SKV_CUDA_FIELD)
+#undef SKV_CUDA_FIELD
+};
+
+/* The functions, or NULL and a reason. Loads and initializes the library at the first call; thread-safe. */
+const struct skv_cuda_functions *skv_cuda_load(char *reason, size_t reason_bytes);
+/* True when the environment names the library: it may then be one that needs no device code. */
+bool skv_cuda_is_replaced(void);
+
+/* ---- driver.c: the same as the neutral table */
+
+extern const struct skv_driver skv_cuda_driver;
+
+/* ---- attend.c, compress.c: kernels of this backend alone, and what they leave to the shared ones */
+
+struct skv_cuda_device {
+    struct skv_driver_device base;
+};
+
+#endif
