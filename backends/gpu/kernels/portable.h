@@ -9,7 +9,8 @@
 #include "core/format.h"
 
 #define SKV_ROWS
-/* clang-format off: each builds on those before it */
+/* Each builds on those before it. */
+/* clang-format off */
 #include "backends/gpu/kernels/common.h"
 #include "backends/gpu/kernels/select.h"
 #include "backends/gpu/kernels/rows.h"
