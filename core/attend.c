@@ -59,21 +59,24 @@ static enum skv_status make_plan(const struct skv_device *device, const struct s
         plan->split_tokens = even > SPLIT_TOKENS_MIN ? (uint32_t)even : SPLIT_TOKENS_MIN;
     }
     plan->n_splits = (uint32_t)((n_tokens + plan->split_tokens - 1) / plan->split_tokens);
+    if (device->ops->attend_workspace)
+        plan->workspace_bytes = device->ops->attend_workspace(device, params);
     if (plan->n_splits <= 1) {
         plan->n_splits = 1;
         return SKV_OK;
     }
-    uint64_t n_rows = (uint64_t)params->n_seqs * params->n_new, n_parts, out_bytes, lse_bytes;
+    uint64_t n_rows = (uint64_t)params->n_seqs * params->n_new, n_parts, out_bytes, lse_bytes, n_bytes;
     SKV_REQUIRE(skv_mul(n_rows, params->n_q_heads, &n_rows) && skv_mul(n_rows, plan->n_splits, &n_parts) &&
                     skv_mul(n_parts, 4 * (uint64_t)params->head_dim, &out_bytes) && skv_mul(n_parts, 4, &lse_bytes) &&
-                    skv_add(out_bytes, WORKSPACE_ALIGNMENT, &out_bytes) &&
-                    skv_add(out_bytes, lse_bytes, &plan->workspace_bytes),
+                    skv_add(out_bytes, WORKSPACE_ALIGNMENT, &out_bytes) && skv_add(out_bytes, lse_bytes, &n_bytes),
                 SKV_ERROR_OVERFLOW,
                 "n_seqs is %" PRIu32 ", n_new %" PRIu32 ", n_q_heads %" PRIu32 " and the sequence is cut into %" PRIu32
                 " splits; the workspace does not fit 64 bits of bytes",
                 params->n_seqs, params->n_new, params->n_q_heads, plan->n_splits);
     plan->part_lse_offset = skv_round_up(n_parts * 4 * params->head_dim, WORKSPACE_ALIGNMENT);
-    plan->workspace_bytes = plan->part_lse_offset + lse_bytes;
+    n_bytes = plan->part_lse_offset + lse_bytes;
+    if (plan->workspace_bytes < n_bytes)
+        plan->workspace_bytes = n_bytes;
     return SKV_OK;
 }
 

@@ -117,6 +117,8 @@ struct skv_device_ops {
     enum skv_status (*attend_check)(struct skv_device *device, const struct skv_attend_params *params);
     /* Optional: the device's own choice of split_tokens for these shapes, a multiple of 32. NULL: the front end's. */
     uint32_t (*attend_split)(const struct skv_device *device, const struct skv_attend_params *params);
+    /* Optional: the least workspace for these shapes, whatever the plan needs. The plan's parts need not be used. */
+    uint64_t (*attend_workspace)(const struct skv_device *device, const struct skv_attend_params *params);
 };
 
 struct skv_backend {

@@ -56,7 +56,8 @@ static const struct skv_device_ops device_ops = {
     SKV_DRIVER_OPS,
     .close = skv_driver_close,
     .compress = skv_gpu_compress,
-    .attend = skv_gpu_attend,
+    .attend = skv_cuda_attend,
+    .attend_workspace = skv_cuda_attend_workspace,
     .attend_split = skv_gpu_attend_split,
 };
 
@@ -71,6 +72,11 @@ static enum skv_status open_device(uint32_t i_device, const struct skv_device_pa
     describe_facts(i_device, &facts, &info);
     SKV_TRY(skv_driver_open(&own->base, &skv_cuda_driver, &device_ops, &facts, &info, (int)i_device, skv_cuda_image,
                             params->native_context));
+    enum skv_status status = skv_cuda_attend_open(own);
+    if (status != SKV_OK) {
+        device_ops.close(&own->base.base.base);
+        return status;
+    }
     *device = &own->base.base.base;
     return SKV_OK;
 }

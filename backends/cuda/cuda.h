@@ -42,6 +42,7 @@
     X(cuStreamDestroy, "cuStreamDestroy_v2", (void *stream))                                                    \
     X(cuStreamSynchronize, "cuStreamSynchronize", (void *stream))                                               \
     X(cuStreamGetCtx, "cuStreamGetCtx", (void *stream, void **context))                                         \
+    X(cuStreamIsCapturing, "cuStreamIsCapturing", (void *stream, int *state))                                   \
     X(cuEventCreate, "cuEventCreate", (void **event, unsigned flags))                                           \
     X(cuEventDestroy, "cuEventDestroy_v2", (void *event))                                                       \
     X(cuEventRecord, "cuEventRecord", (void *event, void *stream))                                              \
@@ -64,10 +65,24 @@ bool skv_cuda_is_replaced(void);
 
 extern const struct skv_driver skv_cuda_driver;
 
-/* ---- attend.c, compress.c: kernels of this backend alone, and what they leave to the shared ones */
+/* ---- attend.c: kernels of this backend alone, which leave the rest to the shared ones */
+
+#define SKV_CUDA_TENSOR_KERNELS 12
+
+struct skv_cuda_tensor_kernel {
+    void *function;          /* NULL: the device cannot run it */
+    atomic_ullong occupancy; /* scratch bytes << 8 | groups of a multiprocessor, of the latest launch */
+};
 
 struct skv_cuda_device {
     struct skv_driver_device base;
+    struct skv_cuda_tensor_kernel tensor[SKV_CUDA_TENSOR_KERNELS];
 };
+
+/* Finds the kernels in an opened device's module. */
+enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device);
+enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend_params *params,
+                                const struct skv_attend_plan *plan);
+uint64_t skv_cuda_attend_workspace(const struct skv_device *device, const struct skv_attend_params *params);
 
 #endif

@@ -196,6 +196,13 @@ static int stream_context(void *stream, void **context)
     return cu()->cuStreamGetCtx(stream, context);
 }
 
+static int stream_captured(void *stream, bool *is_captured)
+{
+    int state = 0, code = cu()->cuStreamIsCapturing(stream, &state);
+    *is_captured = state != 0;
+    return code;
+}
+
 static int event_create(void **event)
 {
     return cu()->cuEventCreate(event, 0);
@@ -245,6 +252,7 @@ const struct skv_driver skv_cuda_driver = {
     .stream_destroy = stream_destroy,
     .stream_synchronize = stream_synchronize,
     .stream_context = stream_context,
+    .stream_captured = stream_captured,
     .event_create = event_create,
     .event_destroy = event_destroy,
     .event_record = event_record,

@@ -48,6 +48,7 @@ struct skv_driver {
     int (*stream_destroy)(void *stream);
     int (*stream_synchronize)(void *stream);
     int (*stream_context)(void *stream, void **context); /* NULL: a stream cannot be asked */
+    int (*stream_captured)(void *stream, bool *is_captured);
     int (*event_create)(void **event);
     int (*event_destroy)(void *event);
     int (*event_record)(void *event, void *stream);
@@ -69,11 +70,15 @@ struct skv_driver_device {
     void *attend[SKV_GPU_CAPACITIES][SKV_DRIVER_ROWS];
 };
 
+/* Counters by which the groups of a launch find their last one. */
+#define SKV_DRIVER_ARRIVALS 4096
+
 struct skv_driver_queue {
     struct skv_gpu_queue base;
     void *stream;
     bool is_wrapped;
-    uint64_t faults; /* device address of SKV_GPU_FAULTS words */
+    uint64_t faults;   /* device address of SKV_GPU_FAULTS words */
+    uint64_t arrivals; /* and of SKV_DRIVER_ARRIVALS counters, 0 between launches */
 };
 
 static inline struct skv_driver_device *skv_driver_device_of(const struct skv_queue *queue)

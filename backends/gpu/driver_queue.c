@@ -67,7 +67,11 @@ static enum skv_status fill_queue(struct skv_driver_device *device, uint64_t nat
         SKV_TRY(wrap_stream(device, own, native));
     else
         SKV_DRIVER_TRY(device, "make a stream", device->driver->stream_create(&own->stream));
-    SKV_DRIVER_TRY(device, "allocate memory", device->driver->memory_alloc(FAULTS_BYTES, &own->faults));
+    SKV_DRIVER_TRY(device, "allocate memory",
+                   device->driver->memory_alloc(FAULTS_BYTES + SKV_DRIVER_ARRIVALS * 4, &own->faults));
+    own->arrivals = own->faults + FAULTS_BYTES;
+    SKV_DRIVER_TRY(device, "fill its memory",
+                   device->driver->fill(own->arrivals, 0, SKV_DRIVER_ARRIVALS * 4, own->stream));
     return forget_faults(device, own);
 }
 

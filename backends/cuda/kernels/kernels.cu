@@ -5,3 +5,18 @@
 #include "language.h"
 
 #include "backends/gpu/kernels/portable.h"
+
+/* Bulk copies came with sm_90. */
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#include "primitives.h"
+
+#include "backends/cuda/params.h"
+
+#include "attend_line.h"
+#include "attend_tensor.h"
+
+#include "attend_group.h"
+#include "attend_merge.h"
+
+#include "attend_kernel.h"
+#endif

@@ -14,6 +14,9 @@
     extern __shared__ __align__(1024) uchar raw_scratch_[]; \
     const uint address = (uint)__cvta_generic_to_shared(raw_scratch_)
 
+/* A kernel of which so many groups are to be resident on a multiprocessor. */
+#define KERNEL_RESIDENT(name, lanes, groups) extern "C" __global__ void __launch_bounds__(lanes, groups) name
+
 /* ---- warps: all 32 lanes take part */
 
 DEVICE void warp_barrier()
@@ -36,7 +39,7 @@ DEVICE float shuffle_xor(float x, uint mask)
 {
     return __shfl_xor_sync(~0u, x, mask);
 }
-DEVICE uint ballot(bool x)
+DEVICE uint lane_ballot(bool x)
 {
     return __ballot_sync(~0u, x);
 }
@@ -81,16 +84,18 @@ DEVICE uint pack_bf16(float x, float y)
 
 /* ---- group memory by address */
 
-DEVICE uint load_shared(uint at)
+template <int OFFSET = 0> DEVICE uint load_shared(uint at)
 {
     uint x;
-    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(at));
+    asm volatile("ld.shared.u32 %0, [%1+%2];" : "=r"(x) : "r"(at), "n"(OFFSET));
     return x;
 }
-DEVICE uint4 load_shared4(uint at)
+template <int OFFSET = 0> DEVICE uint4 load_shared4(uint at)
 {
     uint4 x;
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(at));
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4+%5];"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+                 : "r"(at), "n"(OFFSET));
     return x;
 }
 DEVICE uint load_shared16(uint at)
@@ -127,10 +132,11 @@ template <uint MASK> DEVICE void append_shared16_if(uint *at, uint bits, uint x)
                  : "r"(bits), "r"(x), "n"(MASK)
                  : "memory");
 }
-/* A value that the compiler keeps in a register instead of computing it anew. */
-DEVICE uint pinned(uint x)
+/* x, by way of group memory at `at`: the compiler keeps it in a register, since it cannot compute it anew. */
+DEVICE uint pinned(uint x, uint at)
 {
-    asm volatile("" : "+r"(x));
+    asm volatile("st.volatile.shared.u32 [%0], %1;" ::"r"(at), "r"(x) : "memory");
+    asm volatile("ld.volatile.shared.u32 %0, [%1];" : "=r"(x) : "r"(at) : "memory");
     return x;
 }
 

@@ -97,3 +97,8 @@
 #undef ATTEND
 #undef M
 #undef HEAD_DIM_MAX
+
+#undef HEAD_DIM
+#undef BF16
+#undef TILE
+#undef LANES

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The tensor-core attention kernel: a group's way along its part of the line, and the compiled variants.
+ */
+
+template <int TILES, bool BF16, int STRIDE, int APART, int C>
+DEVICE void attend_part(const struct tensor_group *group, struct line *line, uint ring, uint barriers)
+{
+    const struct skv_gpu_attend *p = &group->p->shared;
+    constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
+    uint warp = local_id() / 32, lane = local_id() % 32, n_stages = group->p->n_stages;
+    uint stage_bytes = group->p->stage_bytes;
+    line_measure<C>(line);
+    uint begin = part_begin(line->n_chunks, group_x(), groups_x());
+    uint end = part_begin(line->n_chunks, group_x() + 1, groups_x());
+    if (begin == end)
+        return;
+    struct tensor_places at;
+    find_places<APART>(STRIDE ? STRIDE : p->k_heads.head[0].row_stride, STRIDE ? STRIDE : p->v_heads.head[0].row_stride,
+                       ring, &at);
+    bulk_store_ready();
+    if (lane == 0)
+        for (uint s = 0; s < n_stages; s++)
+            bulk_barrier_init(barriers + s * SKV_CUDA_STAGE_INFO_BYTES);
+    bulk_barriers_ready();
+    warp_barrier();
+
+    struct line_unit unit;
+    struct tensor_copy copy = {0, 0, 0};
+    line_find<C>(line, begin, &unit);
+    /* `next` is the chunk to be copied next; the lanes hold the copies of 32 chunks, of which i_copy is its own. */
+    uint next = begin + warp;
+    uint i_copy = 32, stage = 0, parity = 0;
+    for (uint s = 0; s < n_stages && next < end; s++, next += SKV_CUDA_WARPS, i_copy++) {
+        if (i_copy == 32) {
+            i_copy = 0;
+            if (next + lane * SKV_CUDA_WARPS < end)
+                plan_copy<C>(group, line, unit, next + lane * SKV_CUDA_WARPS, &copy);
+        }
+        if (lane == i_copy)
+            start_copy<C>(p, &copy, ring + s * stage_bytes, barriers + s * SKV_CUDA_STAGE_INFO_BYTES);
+    }
+    for (uint chunk = begin + warp;; line_next<C>(line, &unit)) {
+        uint i_head = unit.i_unit / group->p->n_row_tiles, first_row = unit.i_unit % group->p->n_row_tiles * ROWS;
+        uint n_rows = min(ROWS, p->group - first_row);
+        struct tensor_queries<TILES> queries;
+        struct tensor_state<TILES> state;
+        load_queries<TILES>(p, group->q, unit.i_seq, first_row, p->group, i_head, &queries);
+        for (int t = 0; t < TILES; t++) {
+            state.most[t] = LOWEST;
+            state.total[t] = 0;
+            for (int w = 0; w < 4; w++)
+                for (int c = 0; c < 4; c++)
+                    state.sums[t][w][c] = 0;
+        }
+        for (uint unit_end = min(unit.end, end); chunk < unit_end; chunk += SKV_CUDA_WARPS) {
+            uint barrier = barriers + stage * SKV_CUDA_STAGE_INFO_BYTES, base = ring + stage * stage_bytes;
+            bulk_wait(barrier, parity);
+            uint info = load_shared(barrier + 8), n_valid = info & 255u;
+            if (info & DENSE_CHUNK) {
+                attend_dense<TILES, BF16, APART>(p, &at, &queries, base, n_valid, &state);
+            } else {
+                if (n_valid < C)
+                    empty_records<C>(p, base, n_valid);
+                attend_records<TILES, BF16, STRIDE, APART, C>(p, &at, &queries, base, n_valid, &state);
+            }
+            /* What lanes stored themselves must be behind them before the next copy writes there. */
+            if (info != C)
+                bulk_store_ready();
+            warp_barrier();
+            if (next < end) {
+                if (i_copy == 32) {
+                    i_copy = 0;
+                    if (next + lane * SKV_CUDA_WARPS < end)
+                        plan_copy<C>(group, line, unit, next + lane * SKV_CUDA_WARPS, &copy);
+                }
+                if (lane == i_copy)
+                    start_copy<C>(p, &copy, base, barrier);
+                i_copy++;
+                next += SKV_CUDA_WARPS;
+            }
+            if (++stage == n_stages) {
+                stage = 0;
+                parity ^= 1;
+            }
+        }
+        end_unit<TILES>(group, line, &unit, n_rows, &state);
+        if (unit.end >= end)
+            break;
+    }
+}
+
+#define TENSOR_KERNEL(name, tiles, bf16, stride, apart, chunk, groups)                                                 \
+    KERNEL_RESIDENT(name, 32 * SKV_CUDA_WARPS, groups)                                                                 \
+    (const struct skv_cuda_attend args, const uchar *q, const uchar *k_pages, const uchar *v_pages,                    \
+     const int *k_blocks, const int *v_blocks, const int *cache_lens, const int *tail_lens, const ushort *k_tail,      \
+     const ushort *v_tail, const float *sinks, float *part_sums, float *part_scales, uchar *out, float *lse,           \
+     volatile uint *faults, uint *arrivals)                                                                            \
+    {                                                                                                                  \
+        SCRATCH_ADDRESS(scratch);                                                                                      \
+        uint warp = local_id() / 32, sums_at = scratch + SKV_CUDA_WARPS * args.n_stages * args.stage_bytes;            \
+        uint barriers = sums_at + SKV_CUDA_MERGE_BYTES(tiles);                                                         \
+        struct tensor_group group = {&args,                                                                            \
+                                     q,                                                                                \
+                                     k_pages,                                                                          \
+                                     v_pages,                                                                          \
+                                     k_blocks,                                                                         \
+                                     v_blocks,                                                                         \
+                                     k_tail,                                                                           \
+                                     v_tail,                                                                           \
+                                     sinks,                                                                            \
+                                     part_sums + args.shared.merge.part_out,                                           \
+                                     part_scales + args.shared.merge.part_lse,                                         \
+                                     out,                                                                              \
+                                     lse,                                                                              \
+                                     faults,                                                                           \
+                                     arrivals,                                                                         \
+                                     sums_at};                                                                         \
+        struct line line = {&args,  cache_lens, tail_lens,                                                             \
+                            faults, 0,          (uint)(args.shared.n_q_heads / args.shared.group) * args.n_row_tiles}; \
+        attend_part<tiles, bf16, stride, apart, chunk>(&group, &line,                                                  \
+                                                       scratch + warp * args.n_stages * args.stage_bytes,              \
+                                                       barriers + warp * args.n_stages * SKV_CUDA_STAGE_INFO_BYTES);   \
+    }
+
+/* Names: query rows, type, row stride ("x": any multiple of 16), distance of a lane's two tokens. attend.c has the same
+ * list. */
+TENSOR_KERNEL(skv_kernel_attend_m4_f16_s96_a4, 1, false, 96, 4, 32, 3)
+TENSOR_KERNEL(skv_kernel_attend_m4_f16_s144_a1, 1, false, 144, 1, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m4_f16_x_a4, 1, false, 0, 4, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m4_f16_x_a1, 1, false, 0, 1, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m4_bf16_s96_a4, 1, true, 96, 4, 32, 3)
+TENSOR_KERNEL(skv_kernel_attend_m4_bf16_s144_a1, 1, true, 144, 1, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m4_bf16_x_a4, 1, true, 0, 4, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m4_bf16_x_a1, 1, true, 0, 1, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m8_f16_x_a4, 2, false, 0, 4, 16, 2)
+TENSOR_KERNEL(skv_kernel_attend_m8_f16_x_a1, 2, false, 0, 1, 16, 2)
+TENSOR_KERNEL(skv_kernel_attend_m8_bf16_x_a4, 2, true, 0, 4, 16, 2)
+TENSOR_KERNEL(skv_kernel_attend_m8_bf16_x_a1, 2, true, 0, 1, 16, 2)

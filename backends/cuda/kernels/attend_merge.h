@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How the warps of a group, and the groups of a unit, put their sums together.
+ */
+
+/* One query row's sums of some channels, unnormalised, with the scale they have. */
+DEVICE ulong row_of(const struct skv_gpu_attend *p, ulong i_seq, uint i_head, uint row)
+{
+    return i_seq * p->n_q_heads + i_head * p->group + row;
+}
+
+/* Four channels from c on of a row of results, and with c = 0 its log-sum-exp. */
+DEVICE void write_result(const struct tensor_group *group, ulong i_seq, uint i_head, uint row, uint c, float4 sum,
+                         float most, float total)
+{
+    const struct skv_gpu_attend *p = &group->p->shared;
+    uint i_q_head = i_head * p->group + row;
+    float sink = p->merge.has_sinks ? group->sinks[p->merge.sinks + i_q_head] * LOG2_E : -INFINITY, scale = 1;
+    /* Without a visible token `most` is LOWEST and total 0. */
+    if (sink > most) {
+        scale = exp2_fast(most - sink);
+        most = sink;
+    }
+    scale *= exp2_fast(-WEIGHT_SCALE);
+    total = total * scale + (sink == -INFINITY ? 0 : exp2_fast(sink - most));
+    float factor = total != 0 ? scale / total : 0;
+    ulong element = p->merge.out + i_seq * p->merge.out_seq_stride + i_q_head * p->merge.out_head_stride + c;
+    store_element(group->out, element, p->merge.out_dtype, total != 0 ? sum.x * factor : 0);
+    store_element(group->out, element + 1, p->merge.out_dtype, total != 0 ? sum.y * factor : 0);
+    store_element(group->out, element + 2, p->merge.out_dtype, total != 0 ? sum.z * factor : 0);
+    store_element(group->out, element + 3, p->merge.out_dtype, total != 0 ? sum.w * factor : 0);
+    if (c == 0 && p->merge.has_lse)
+        group->lse[p->merge.lse + row_of(p, i_seq, i_head, row)] =
+            total != 0 ? (most + log2f(total)) * 0.6931471805599453f : -INFINITY;
+}
+
+/* The group's warps leave their sums in group memory; 32 lanes then take a row, four channels each. */
+template <int TILES> DEVICE void leave_sums(const struct tensor_group *group, struct tensor_state<TILES> *state)
+{
+    constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
+    uint warp = local_id() / 32, lane = local_id() % 32, i = lane / 4, j = lane % 4;
+    uint scales_at = group->sums_at + SKV_CUDA_WARPS * ROWS * 512;
+    for (int t = 0; t < TILES; t++) {
+        float total = state->total[t];
+        total += shuffle_xor(total, 1);
+        total += shuffle_xor(total, 2);
+        if (i % 2 == 0 && j == 0) {
+            store_shared(scales_at + (warp * ROWS + 4 * t + i / 2) * 8, as_uint(state->most[t]));
+            store_shared(scales_at + (warp * ROWS + 4 * t + i / 2) * 8 + 4, as_uint(total));
+        }
+        for (uint w = 0; w < 4; w++)
+            store_shared4(group->sums_at + (warp * ROWS + 4 * t + j) * 512 + (32 * w + 4 * i) * 4,
+                          make_uint4(as_uint(state->sums[t][w][0]), as_uint(state->sums[t][w][1]),
+                                     as_uint(state->sums[t][w][2]), as_uint(state->sums[t][w][3])));
+    }
+}
+
+DEVICE void add_scaled(float4 *sum, float factor, float4 x)
+{
+    sum->x = fmaf(factor, x.x, sum->x);
+    sum->y = fmaf(factor, x.y, sum->y);
+    sum->z = fmaf(factor, x.z, sum->z);
+    sum->w = fmaf(factor, x.w, sum->w);
+}
+
+template <int TILES> DEVICE float4 sum_of_warps(const struct tensor_group *group, uint row, float *most, float *total)
+{
+    constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
+    uint lane = local_id() % 32, scales_at = group->sums_at + SKV_CUDA_WARPS * ROWS * 512;
+    float own[SKV_CUDA_WARPS];
+    float4 sum = make_four(0, 0, 0, 0);
+    *most = LOWEST;
+    *total = 0;
+    for (uint w = 0; w < SKV_CUDA_WARPS; w++) {
+        own[w] = as_float(load_shared(scales_at + (w * ROWS + row) * 8));
+        *most = fmaxf(*most, own[w]);
+    }
+    for (uint w = 0; w < SKV_CUDA_WARPS; w++) {
+        float factor = exp2_fast(own[w] - *most);
+        uint4 x = load_shared4(group->sums_at + (w * ROWS + row) * 512 + lane * 16);
+        *total = fmaf(factor, as_float(load_shared(scales_at + (w * ROWS + row) * 8 + 4)), *total);
+        add_scaled(&sum, factor, make_four(as_float(x.x), as_float(x.y), as_float(x.z), as_float(x.w)));
+    }
+    return sum;
+}
+
+/* Where part x of the line keeps its share of a unit that others share: the first of its units, or the last. */
+DEVICE ulong slot_of_part(uint x, bool is_last)
+{
+    return 2 * (ulong)x + is_last;
+}
+
+/* By 32 lanes: the sum over the parts of a unit, in their order. */
+template <int TILES>
+DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, uint n_parts, bool first_is_last,
+                           uint row, float *most, float *total)
+{
+    constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
+    uint lane = local_id() % 32;
+    float4 sum = make_four(0, 0, 0, 0);
+    *most = LOWEST;
+    *total = 0;
+    for (uint first = 0; first < n_parts; first += 32) {
+        uint n = min(32u, n_parts - first), x = first + min(lane, n - 1);
+        ulong slot = slot_of_part(first_part + x, x == 0 && first_is_last) * ROWS + row;
+        float own = lane < n ? load_fresh(group->part_scales + 2 * slot) : LOWEST, batch = own;
+        float own_total = lane < n ? load_fresh(group->part_scales + 2 * slot + 1) : 0;
+        for (uint step = 16; step; step /= 2)
+            batch = fmaxf(batch, shuffle_xor(batch, step));
+        batch = fmaxf(batch, *most);
+        float before = exp2_fast(*most - batch), factor = exp2_fast(own - batch);
+        *most = batch;
+        *total *= before;
+        sum = make_four(sum.x * before, sum.y * before, sum.z * before, sum.w * before);
+#pragma unroll 8
+        for (uint i = 0; i < n; i++) {
+            ulong from = slot_of_part(first_part + first + i, first + i == 0 && first_is_last) * ROWS + row;
+            float4 part = load_fresh4((const float4 *)group->part_sums + from * 32 + lane);
+            float scale = shuffle(factor, i);
+            *total = fmaf(scale, shuffle(own_total, i), *total);
+            add_scaled(&sum, scale, part);
+        }
+    }
+    return sum;
+}
+
+/* Ends a unit, or the group's share of it. By all lanes of the group. */
+template <int TILES>
+DEVICE void end_unit(const struct tensor_group *group, const struct line *line, const struct line_unit *unit,
+                     uint n_rows, struct tensor_state<TILES> *state)
+{
+    constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
+    SHARED uint last;
+    uint warp = local_id() / 32, lane = local_id() % 32;
+    uint i_head = unit->i_unit / group->p->n_row_tiles, first_row = unit->i_unit % group->p->n_row_tiles * ROWS;
+    uint first_part = part_of(line->n_chunks, unit->begin, groups_x());
+    uint n_parts = part_of(line->n_chunks, unit->end - 1, groups_x()) - first_part + 1;
+    bool first_is_last = unit->begin > part_begin(line->n_chunks, first_part, groups_x());
+    group_barrier();
+    leave_sums<TILES>(group, state);
+    group_barrier();
+    for (uint row = warp; row < n_rows; row += SKV_CUDA_WARPS) {
+        float most, total;
+        float4 sum = sum_of_warps<TILES>(group, row, &most, &total);
+        if (n_parts == 1) {
+            write_result(group, unit->i_seq, i_head, first_row + row, 4 * lane, sum, most, total);
+        } else {
+            ulong slot = slot_of_part(group_x(), group_x() == first_part && first_is_last) * ROWS + row;
+            ((float4 *)group->part_sums)[slot * 32 + lane] = sum;
+            if (lane < 2)
+                group->part_scales[2 * slot + lane] = lane ? total : most;
+        }
+    }
+    if (n_parts == 1)
+        return;
+    device_fence();
+    group_barrier();
+    if (local_id() == 0) {
+        last = fetch_add(group->arrivals + first_part, 1) == n_parts - 1;
+        device_fence();
+        if (last)
+            group->arrivals[first_part] = 0;
+    }
+    group_barrier();
+    for (uint row = warp; last && row < n_rows; row += SKV_CUDA_WARPS) {
+        float most, total;
+        float4 sum = sum_of_parts<TILES>(group, first_part, n_parts, first_is_last, row, &most, &total);
+        write_result(group, unit->i_seq, i_head, first_row + row, 4 * lane, sum, most, total);
+    }
+}

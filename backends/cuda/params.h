@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the host hands to the kernels that CUDA alone has.
+ */
+#ifndef SKV_CUDA_PARAMS_H
+#define SKV_CUDA_PARAMS_H
+
+#include "backends/gpu/params.h"
+
+/* Warps of a group of the tensor-core attention kernel, and dense rows of a chunk. */
+#define SKV_CUDA_WARPS 4
+#define SKV_CUDA_DENSE_ROWS 8
+/* Bytes from dense row to dense row in group memory: 16 more than a row has, so that rows start in different banks. */
+#define SKV_CUDA_DENSE_STRIDE 272
+/* Query rows of one tile of the matrix unit. */
+#define SKV_CUDA_TILE_ROWS 4
+
+/* Group memory of the tensor-core attention kernel: for each warp a ring of stages, then each warp's sums, then a word
+ * of information for each stage and its barrier. */
+struct skv_cuda_attend {
+    struct skv_gpu_attend shared;
+    skv_u32 n_seqs, n_stages, stage_bytes;
+    skv_u32 n_row_tiles; /* groups of query rows of a KV head, each of which reads the cache for itself */
+};
+
+#define SKV_CUDA_MERGE_BYTES(tiles) (SKV_CUDA_WARPS * SKV_CUDA_TILE_ROWS * (tiles) * (128 * 4 + 8))
+#define SKV_CUDA_STAGE_INFO_BYTES 16
+
+#endif
