@@ -28,6 +28,8 @@ static const struct variant {
     {"m8_f16_s96_a4", 8, SKV_F16, 96, 4, 16, 3},   {"m8_f16_s144_a1", 8, SKV_F16, 144, 1, 16, 3},
     {"m8_f16_x_a4", 8, SKV_F16, 0, 4, 16, 3},      {"m8_f16_x_a1", 8, SKV_F16, 0, 1, 16, 3},
     {"m8_bf16_x_a4", 8, SKV_BF16, 0, 4, 16, 3},    {"m8_bf16_x_a1", 8, SKV_BF16, 0, 1, 16, 3},
+    {"m16_f16_x_a4", 16, SKV_F16, 0, 4, 16, 2},    {"m16_f16_x_a1", 16, SKV_F16, 0, 1, 16, 2},
+    {"m16_bf16_x_a4", 16, SKV_BF16, 0, 4, 16, 2},  {"m16_bf16_x_a1", 16, SKV_BF16, 0, 1, 16, 2},
 };
 
 enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device)
@@ -96,6 +98,12 @@ static uint64_t n_chunks(const struct skv_attend_params *params, const struct va
     return n_units * params->n_seqs * (of_unit ? of_unit : 1);
 }
 
+/* Query rows of a kernel: those of a group, in as few passes over the cache as can be. */
+static uint32_t rows_of(uint32_t group)
+{
+    return group <= 4 ? 4 : group <= 8 ? 8 : 16;
+}
+
 /* The variant for a call, or -1. */
 static int find_variant(const struct skv_cuda_device *device, const struct skv_attend_params *params)
 {
@@ -111,7 +119,7 @@ static int find_variant(const struct skv_cuda_device *device, const struct skv_a
         bool stride_fits = variant->stride ? has_cache && k_stride == variant->stride && v_stride == variant->stride
                                            : variant->apart == apart_of(k_stride);
         if (device->tensor[i].function && variant->dtype == params->dtype && stride_fits &&
-            variant->rows == (group_of(params) <= 4 ? 4 : 8) && n_chunks(params, variant) <= INT32_MAX)
+            variant->rows == rows_of(group_of(params)) && n_chunks(params, variant) <= INT32_MAX)
             return i;
     }
     return -1;
@@ -130,7 +138,7 @@ static uint32_t stage_bytes(const struct skv_attend_params *params, const struct
 static uint32_t fixed_bytes(const struct variant *variant, uint32_t n_stages)
 {
     return SKV_CUDA_MERGE_BYTES(variant->rows / SKV_CUDA_TILE_ROWS) + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES +
-           SKV_CUDA_WARPS * n_stages * SKV_CUDA_STAGE_INFO_BYTES;
+           SKV_CUDA_WARPS * n_stages * SKV_CUDA_BARRIER_BYTES;
 }
 
 /* As many stages as `groups` groups of a multiprocessor can have, at least two, or fewer groups. 0: not even one. */
@@ -144,6 +152,23 @@ static uint32_t n_stages_of(const struct skv_cuda_device *device, const struct v
                 return n;
     }
     return 0;
+}
+
+/* Parts of units cost what some chunks of a warp do: their sums have to meet. */
+#define MEETING_CHUNKS 4
+
+/* Groups of a launch: one for each unit where that takes no longer than equal parts of all chunks, which are as many as
+ * can be resident, but not more than give each warp a chunk. */
+static uint64_t n_groups_of(const struct skv_attend_params *params, const struct variant *variant, uint64_t n_resident,
+                            uint32_t *by_unit)
+{
+    uint64_t n_units = (uint64_t)params->n_seqs * params->n_kv_heads * n_row_tiles(params, variant->rows);
+    uint64_t n_all = n_chunks(params, variant), of_warp = (n_all / n_units + SKV_CUDA_WARPS - 1) / SKV_CUDA_WARPS;
+    uint64_t n_parts = (n_all + SKV_CUDA_WARPS - 1) / SKV_CUDA_WARPS;
+    n_parts = n_parts < n_resident ? n_parts : n_resident;
+    uint64_t of_part = (n_all + n_parts * SKV_CUDA_WARPS - 1) / (n_parts * SKV_CUDA_WARPS) + MEETING_CHUNKS;
+    *by_unit = (n_units + n_resident - 1) / n_resident * of_warp <= of_part;
+    return *by_unit ? n_units : n_parts;
 }
 
 static enum skv_status groups_resident(struct skv_cuda_device *device, int i_variant, uint32_t scratch_bytes,
@@ -193,7 +218,7 @@ enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend
     const struct variant *variant = &variants[i < 0 ? 0 : i];
     uint32_t n_bytes = stage_bytes(params, variant), n_stages = n_stages_of(device, variant, n_bytes);
     uint32_t n_counters = variant->groups * device->base.facts.compute_units;
-    if (i < 0 || n_stages == 0 || n_counters > SKV_DRIVER_ARRIVALS)
+    if (i < 0 || n_stages == 0 || n_counters > SKV_CUDA_GROUPS_MAX)
         return skv_gpu_attend(queue, params, plan);
 
     struct skv_attend_plan parts = *plan;
@@ -211,11 +236,13 @@ enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend
     uint32_t n_groups = 0;
     SKV_TRY(groups_resident(device, i, (uint32_t)launch.scratch_bytes, &n_groups));
 
+    uint64_t n_launched =
+        n_groups_of(params, variant, (uint64_t)n_groups * device->base.facts.compute_units, &args.by_unit);
     /* A captured launch may run beside others of the queue: it gets counters of its own. */
     uint64_t arrivals = own->arrivals;
     bool is_captured = false;
     SKV_DRIVER_TRY(&device->base, "ask its stream", device->base.driver->stream_captured(own->stream, &is_captured));
-    if (is_captured) {
+    if (is_captured && !args.by_unit) {
         arrivals = skv_driver_address(params->workspace);
         SKV_DRIVER_TRY(&device->base, "fill its memory",
                        device->base.driver->fill(arrivals, 0, (uint64_t)n_counters * 4, own->stream));
@@ -223,13 +250,13 @@ enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend
     skv_gpu_arg_value(&launch, &args, sizeof args);
     skv_gpu_attend_spans(&launch, params, &parts);
     skv_gpu_arg_value(&launch, &arrivals, sizeof arrivals);
-    /* At least a chunk for every warp. */
-    uint64_t useful = (n_chunks(params, variant) + SKV_CUDA_WARPS - 1) / SKV_CUDA_WARPS;
-    uint64_t resident = (uint64_t)n_groups * device->base.facts.compute_units;
     launch.lanes = 32 * SKV_CUDA_WARPS;
-    launch.groups[0] = useful < resident ? useful : resident;
+    launch.overlaps = true;
+    launch.groups[0] = n_launched;
     launch.groups[1] = launch.groups[2] = 1;
     SKV_TRY(skv_driver_enqueue(&launch, device->tensor[i].function));
     snprintf(queue->last_kernel, sizeof queue->last_kernel, "attend cuda tensor.%s", variant->name);
     return SKV_OK;
 }
+
+_Static_assert(SKV_CUDA_GROUPS_MAX <= SKV_DRIVER_ARRIVALS, "a counter for each group");

@@ -8,7 +8,10 @@
 #include "backends/cuda/cuda.h"
 
 #define HEAD_DIM 128
+/* Of group memory: a row, where it is from and goes to, and what follows a record. */
 #define ROW_BYTES 272
+#define PLACE_BYTES 16
+#define RECORD_PADDING 16
 #define WARPS 4
 #define GROUPS_RESIDENT 4
 
@@ -18,7 +21,8 @@ static bool is_fit(const struct skv_compress_params *params)
     if (layout->form != SKV_FIXED || layout->head_dim != HEAD_DIM || params->flags & SKV_COMPRESS_MEASURE ||
         params->select.strategy != SKV_TOKEN_MAGNITUDE || skv_driver_address(params->pool.pages) % 16 != 0 ||
         skv_driver_address(params->in.data) % 16 != 0 || params->in.token_stride % 8 != 0 ||
-        params->in.head_stride % 8 != 0 || params->n_tokens > UINT64_MAX / 4 / layout->n_kv_heads)
+        params->in.head_stride % 8 != 0 || params->n_tokens > INT32_MAX / layout->n_kv_heads ||
+        params->pool.n_blocks > INT32_MAX / layout->page_tokens)
         return false;
     for (uint32_t h = 0; h < layout->n_kv_heads; h++)
         if (layout->head[h].record_bytes % 16 != 0 || layout->head[h].row_stride % 16 != 0 ||
@@ -36,8 +40,9 @@ enum skv_status skv_cuda_compress(struct skv_queue *queue, const struct skv_comp
         return skv_gpu_compress(queue, params);
     uint32_t record_step = 0, one = 1;
     for (uint32_t h = 0; h < layout->n_kv_heads; h++)
-        if (layout->head[h].record_bytes + 16 > record_step)
-            record_step = layout->head[h].record_bytes + 16;
+        if (layout->head[h].record_bytes + RECORD_PADDING > record_step)
+            record_step = layout->head[h].record_bytes + RECORD_PADDING;
+    uint32_t pieces = (record_step - RECORD_PADDING) / 16, share = (65536 + pieces - 1) / pieces;
     struct skv_gpu_compress args = skv_gpu_compress_args(params);
     for (uint32_t first = 0, n; first < layout->n_kv_heads; first += n) {
         n = skv_gpu_heads_of(layout, &params->select, layout->n_kv_heads, first, &args.select.heads);
@@ -45,13 +50,15 @@ enum skv_status skv_cuda_compress(struct skv_queue *queue, const struct skv_comp
         skv_gpu_compress_spans(&launch, params, &args);
         skv_gpu_arg_value(&launch, &n, sizeof n);
         skv_gpu_arg_value(&launch, &record_step, sizeof record_step);
+        skv_gpu_arg_value(&launch, &share, sizeof share);
         skv_gpu_arg_value(&launch, &one, sizeof one);
         /* A tile of 32 rows for each warp; few tiles are spread over the multiprocessors, a warp each. */
         uint64_t n_tiles = (params->n_tokens * n + 31) / 32, n_units = device->base.facts.compute_units;
         uint32_t n_warps = n_tiles <= n_units ? 1 : WARPS;
         uint64_t n_groups = (n_tiles + n_warps - 1) / n_warps, resident = n_units * GROUPS_RESIDENT;
         launch.lanes = 32 * n_warps;
-        launch.scratch_bytes = (size_t)n_warps * 32 * (ROW_BYTES + record_step);
+        launch.overlaps = true;
+        launch.scratch_bytes = (size_t)n_warps * 32 * (ROW_BYTES + record_step + PLACE_BYTES);
         launch.groups[0] = n_groups < resident ? n_groups : resident;
         launch.groups[1] = launch.groups[2] = 1;
         SKV_TRY(skv_driver_enqueue(&launch, device->compress_rows));

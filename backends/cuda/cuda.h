@@ -10,6 +10,20 @@
 /* ---- loader.c: libcuda, opened at run time. Declared here rather than taken from cuda.h, so that the host side builds
  * without a CUDA Toolkit. CUresult is int, handles are pointers, CUdeviceptr is 64 bits. */
 
+/* CUlaunchAttribute and CUlaunchConfig */
+struct skv_cuda_launch_attribute {
+    int id;
+    char padding[4];
+    int value[16];
+};
+
+struct skv_cuda_launch {
+    unsigned grid[3], block[3], shared_bytes;
+    void *stream;
+    struct skv_cuda_launch_attribute *attributes;
+    unsigned n_attributes;
+};
+
 #define SKV_CUDA_FUNCTIONS(X)                                                                                   \
     X(cuInit, "cuInit", (unsigned flags))                                                                       \
     X(cuDriverGetVersion, "cuDriverGetVersion", (int *version))                                                 \
@@ -29,9 +43,8 @@
     X(cuFuncSetAttribute, "cuFuncSetAttribute", (void *function, int attribute, int value))                     \
     X(cuOccupancyMaxActiveBlocksPerMultiprocessor, "cuOccupancyMaxActiveBlocksPerMultiprocessor",               \
       (int *n_blocks, void *function, int block_lanes, size_t shared_bytes))                                    \
-    X(cuLaunchKernel, "cuLaunchKernel",                                                                         \
-      (void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,   \
-       unsigned block_z, unsigned shared_bytes, void *stream, void **args, void **extra))                       \
+    X(cuLaunchKernelEx, "cuLaunchKernelEx",                                                                     \
+      (const struct skv_cuda_launch *launch, void *function, void **args, void **extra))                        \
     X(cuMemAlloc, "cuMemAlloc_v2", (uint64_t * address, size_t n_bytes))                                        \
     X(cuMemFree, "cuMemFree_v2", (uint64_t address))                                                            \
     X(cuMemcpyHtoDAsync, "cuMemcpyHtoDAsync_v2", (uint64_t to, const void *from, size_t n_bytes, void *stream)) \
@@ -67,7 +80,7 @@ extern const struct skv_driver skv_cuda_driver;
 
 /* ---- attend.c, compress.c: kernels of this backend alone, which leave the rest to the shared ones */
 
-#define SKV_CUDA_TENSOR_KERNELS 14
+#define SKV_CUDA_TENSOR_KERNELS 18
 
 struct skv_cuda_tensor_kernel {
     void *function;          /* NULL: the device cannot run it */

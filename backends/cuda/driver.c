@@ -15,6 +15,7 @@ enum {
     ATTRIBUTE_GROUP_BYTES_OPTIN = 97,
     FUNCTION_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8,
     STREAM_NON_BLOCKING = 1,
+    ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6,
     ERROR_INVALID_VALUE = 1,
 };
 
@@ -136,14 +137,20 @@ static int function_occupancy(void *function, uint32_t lanes, uint32_t scratch_b
     return cu()->cuOccupancyMaxActiveBlocksPerMultiprocessor(n_groups, function, (int)lanes, scratch_bytes);
 }
 
-static int launch(void *function, const uint64_t groups[3], uint32_t lanes, uint32_t scratch_bytes, void *stream,
-                  void **args)
+static int launch(void *function, const uint64_t groups[3], uint32_t lanes, uint32_t scratch_bytes, bool overlaps,
+                  void *stream, void **args)
 {
     for (int i = 0; i < 3; i++)
         if (groups[i] == 0 || groups[i] > (i == 0 ? 0x7fffffffu : 0xffffu))
             return ERROR_INVALID_VALUE;
-    return cu()->cuLaunchKernel(function, (unsigned)groups[0], (unsigned)groups[1], (unsigned)groups[2], lanes, 1, 1,
-                                scratch_bytes, stream, args, NULL);
+    struct skv_cuda_launch_attribute overlap = {.id = ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, .value = {1}};
+    const struct skv_cuda_launch config = {.grid = {(unsigned)groups[0], (unsigned)groups[1], (unsigned)groups[2]},
+                                           .block = {lanes, 1, 1},
+                                           .shared_bytes = scratch_bytes,
+                                           .stream = stream,
+                                           .attributes = &overlap,
+                                           .n_attributes = overlaps};
+    return cu()->cuLaunchKernelEx(&config, function, args, NULL);
 }
 
 static int memory_alloc(uint64_t n_bytes, uint64_t *address)

@@ -34,8 +34,9 @@ struct skv_driver {
     /* Lets launches of the function ask for so much group memory. */
     int (*function_scratch)(void *function, uint32_t n_bytes);
     int (*function_occupancy)(void *function, uint32_t lanes, uint32_t scratch_bytes, int *n_groups);
-    int (*launch)(void *function, const uint64_t groups[3], uint32_t lanes, uint32_t scratch_bytes, void *stream,
-                  void **args);
+    /* `overlaps`: the kernel may start before those ahead of it end, since it waits for them itself. */
+    int (*launch)(void *function, const uint64_t groups[3], uint32_t lanes, uint32_t scratch_bytes, bool overlaps,
+                  void *stream, void **args);
 
     int (*memory_alloc)(uint64_t n_bytes, uint64_t *address);
     int (*memory_free)(uint64_t address);

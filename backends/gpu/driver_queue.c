@@ -23,7 +23,7 @@ enum skv_status skv_driver_enqueue(const struct skv_gpu_launch *launch, void *fu
     }
     SKV_DRIVER_TRY(device, "launch a kernel",
                    device->driver->launch(function, launch->groups, launch->lanes, (uint32_t)launch->scratch_bytes,
-                                          queue->stream, args));
+                                          launch->overlaps, queue->stream, args));
     return SKV_OK;
 }
 

@@ -69,6 +69,7 @@ struct skv_gpu_launch {
     struct skv_gpu_variant variant; /* of SKV_GPU_ATTEND */
     uint32_t n_args, lanes;
     size_t scratch_bytes; /* 0: the kernel takes none */
+    bool overlaps;        /* the kernel itself waits for those ahead of it */
     uint64_t groups[3];
     struct skv_gpu_arg args[SKV_GPU_ARGS_MAX];
 };

@@ -25,10 +25,26 @@ struct tensor_group {
     uint sums_at; /* group memory */
 };
 
-/* The copies of 32 chunks of a warp wait in group memory: two addresses each, 0 for a bad block, whose rows are empty,
- * and a word of information: valid tokens, and what follows. */
-#define DENSE_CHUNK 256u
-#define STORED_CHUNK 512u /* rows were stored by a lane, not copied */
+/* What a chunk of a unit is. */
+struct tensor_chunk {
+    uint i_token; /* of the records, or of the tail */
+    uint n_valid;
+    bool dense;
+};
+
+template <int C> DEVICE struct tensor_chunk chunk_of(const struct line_unit *unit, uint chunk)
+{
+    uint i = chunk - unit->begin, n_records = (unit->n_cached + C - 1) / C;
+    if (i < n_records)
+        return {i * C, min((uint)C, unit->n_cached - i * C), false};
+    uint token = (i - n_records) * SKV_CUDA_DENSE_ROWS;
+    return {token, min((uint)SKV_CUDA_DENSE_ROWS, unit->n_tail - token), true};
+}
+
+/* The copies of 32 chunks of a warp wait in group memory: two addresses each, 0 for a bad block, whose rows are empty;
+ * the bytes to copy from each; and what sets a chunk apart. */
+#define DENSE_CHUNK 1u
+#define BAD_CHUNK 2u
 
 /* By one lane: where its chunk lies. */
 template <int C>
@@ -38,38 +54,37 @@ DEVICE void plan_copy(const struct tensor_group *group, const struct line *line,
     const struct skv_gpu_attend *p = &group->p->shared;
     while (chunk >= unit.end)
         line_next<C>(line, &unit);
-    uint i = chunk - unit.begin, n_records = (unit.n_cached + C - 1) / C, info;
-    uint i_head = unit.i_unit / group->p->n_row_tiles;
+    uint i_head = unit.i_unit / group->p->n_row_tiles, k_bytes, v_bytes, kind = 0;
+    struct tensor_chunk what = chunk_of<C>(&unit, chunk);
     const uchar *k, *v;
-    if (i < n_records) {
-        ulong entry = (ulong)unit.i_seq * p->block_stride;
-        k = line_page(&p->k_pool, &p->k_heads.head[0], group->k_pages, group->k_blocks + p->k_blocks, entry, i * C,
-                      i_head, SKV_GPU_FAULT_K_BLOCK, group->faults);
-        v = line_page(&p->v_pool, &p->v_heads.head[0], group->v_pages, group->v_blocks + p->v_blocks, entry, i * C,
-                      i_head, SKV_GPU_FAULT_V_BLOCK, group->faults);
-        info = min((uint)C, unit.n_cached - i * C);
-    } else {
-        uint token = (i - n_records) * SKV_CUDA_DENSE_ROWS;
+    if (what.dense) {
         ulong row =
-            (ulong)unit.i_seq * p->tail_seq_stride + token * p->tail_token_stride + i_head * p->tail_head_stride;
+            (ulong)unit.i_seq * p->tail_seq_stride + what.i_token * p->tail_token_stride + i_head * p->tail_head_stride;
         k = (const uchar *)(group->k_tail + p->k_tail + row);
         v = (const uchar *)(group->v_tail + p->v_tail + row);
-        info = min((uint)SKV_CUDA_DENSE_ROWS, unit.n_tail - token) | DENSE_CHUNK;
+        k_bytes = v_bytes = what.n_valid * 256;
+        kind = DENSE_CHUNK;
+    } else {
+        ulong entry = (ulong)unit.i_seq * p->block_stride;
+        k = line_page(&p->k_pool, &p->k_heads.head[0], group->k_pages, group->k_blocks + p->k_blocks, entry,
+                      what.i_token, i_head, SKV_GPU_FAULT_K_BLOCK, group->faults);
+        v = line_page(&p->v_pool, &p->v_heads.head[0], group->v_pages, group->v_blocks + p->v_blocks, entry,
+                      what.i_token, i_head, SKV_GPU_FAULT_V_BLOCK, group->faults);
+        k_bytes = what.n_valid * p->k_heads.head[0].row_stride;
+        v_bytes = what.n_valid * p->v_heads.head[0].row_stride;
+        kind = k && v ? 0 : BAD_CHUNK;
     }
     store_shared4(plan, make_uint4((uint)(ulong)k, (uint)((ulong)k >> 32), (uint)(ulong)v, (uint)((ulong)v >> 32)));
-    store_shared(plan + 16, info);
+    store_shared4(plan + 16, make_uint4(k_bytes, v_bytes, kind, 0));
 }
 
-/* By one lane: starts the copies of a planned chunk into a stage, whose barrier then ends a phase. */
-template <int C> DEVICE void start_copy(const struct skv_gpu_attend *p, uint plan, uint stage, uint barrier)
+template <int C>
+DEVICE void start_rare_copy(const struct skv_gpu_attend *p, const uchar *k, const uchar *v, uint4 what, uint stage,
+                            uint barrier)
 {
-    uint4 from = load_shared4(plan);
-    uint info = load_shared(plan + 16), n = info & 255u;
-    const uchar *k = (const uchar *)((ulong)from.y << 32 | from.x), *v = (const uchar *)((ulong)from.w << 32 | from.z);
-    if (info & DENSE_CHUNK) {
-        uint v_stage = stage + SKV_CUDA_DENSE_ROWS * SKV_CUDA_DENSE_STRIDE;
-        store_shared(barrier + 8, info);
-        bulk_expect(barrier, n * 2 * 256);
+    if (what.z == DENSE_CHUNK) {
+        uint v_stage = stage + SKV_CUDA_DENSE_ROWS * SKV_CUDA_DENSE_STRIDE, n = what.x / 256;
+        bulk_expect(barrier, 2 * what.x);
         for (uint t = 0; t < n; t++) {
             bulk_load(stage + t * SKV_CUDA_DENSE_STRIDE, k + t * p->tail_token_stride * 2, 256, barrier);
             bulk_load(v_stage + t * SKV_CUDA_DENSE_STRIDE, v + t * p->tail_token_stride * 2, 256, barrier);
@@ -78,16 +93,31 @@ template <int C> DEVICE void start_copy(const struct skv_gpu_attend *p, uint pla
     }
     uint k_stride = p->k_heads.head[0].row_stride, v_stride = p->v_heads.head[0].row_stride;
     uint v_stage = stage + C * k_stride;
-    for (uint t = 0; t < n && !k; t++)
-        store_shared4(stage + t * k_stride, make_uint4(0, 0, 0, 0));
-    for (uint t = 0; t < n && !v; t++)
-        store_shared4(v_stage + t * v_stride, make_uint4(0, 0, 0, 0));
-    store_shared(barrier + 8, info | (k && v ? 0 : STORED_CHUNK));
-    bulk_expect(barrier, (k ? n * k_stride : 0) + (v ? n * v_stride : 0));
+    for (uint at = 0; at < what.x && !k; at += k_stride)
+        store_shared4(stage + at, make_uint4(0, 0, 0, 0));
+    for (uint at = 0; at < what.y && !v; at += v_stride)
+        store_shared4(v_stage + at, make_uint4(0, 0, 0, 0));
+    /* What a lane stored must be behind it before the next copy writes there. */
+    bulk_after_stores();
+    bulk_expect(barrier, (k ? what.x : 0) + (v ? what.y : 0));
     if (k)
-        bulk_load(stage, k, n * k_stride, barrier);
+        bulk_load(stage, k, what.x, barrier);
     if (v)
-        bulk_load(v_stage, v, n * v_stride, barrier);
+        bulk_load(v_stage, v, what.y, barrier);
+}
+
+/* By one lane: starts the copies of a planned chunk into a stage, whose barrier then ends a phase. */
+template <int C> DEVICE void start_copy(const struct skv_gpu_attend *p, uint plan, uint stage, uint barrier)
+{
+    uint4 from = load_shared4(plan), what = load_shared4(plan + 16);
+    const uchar *k = (const uchar *)((ulong)from.y << 32 | from.x), *v = (const uchar *)((ulong)from.w << 32 | from.z);
+    if (what.z) {
+        start_rare_copy<C>(p, k, v, what, stage, barrier);
+        return;
+    }
+    bulk_expect(barrier, what.x + what.y);
+    bulk_load(stage, k, what.x, barrier);
+    bulk_load(stage + C * p->k_heads.head[0].row_stride, v, what.y, barrier);
 }
 
 /* Weights and sums of a warp. Row t of a tile: of lane (i, j), scores and `total` belong to row i / 2, sums to row j.
@@ -212,5 +242,6 @@ template <int C> DEVICE void empty_records(const struct skv_gpu_attend *p, uint 
         store_shared4(base + t * k_stride, make_uint4(0, 0, 0, 0));
         store_shared4(base + C * k_stride + t * v_stride, make_uint4(0, 0, 0, 0));
     }
+    bulk_after_stores();
     warp_barrier();
 }

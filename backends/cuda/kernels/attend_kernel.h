@@ -10,26 +10,33 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
     constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
     uint warp = local_id() / 32, lane = local_id() % 32, n_stages = group->p->n_stages;
     uint stage_bytes = group->p->stage_bytes;
-    line_measure<C>(line);
-    uint begin = part_begin(line->n_chunks, group_x(), groups_x());
-    uint end = part_begin(line->n_chunks, group_x() + 1, groups_x());
-    if (begin == end)
-        return;
+    release_next_kernel();
     struct tensor_places at;
     find_places<APART>(STRIDE ? STRIDE : p->k_heads.head[0].row_stride, STRIDE ? STRIDE : p->v_heads.head[0].row_stride,
                        ring, &at);
-    bulk_store_ready();
+    bulk_after_stores();
     if (lane == 0)
         for (uint s = 0; s < n_stages; s++)
-            bulk_barrier_init(barriers + s * SKV_CUDA_STAGE_INFO_BYTES);
+            bulk_barrier_init(barriers + s * SKV_CUDA_BARRIER_BYTES);
     bulk_barriers_ready();
     warp_barrier();
 
+    await_kernels();
     struct line_unit unit;
-    line_find<C>(line, begin, &unit);
+    uint begin = 0, end;
+    if (group->p->by_unit) {
+        line_unit_of_group<C>(line, &unit);
+        end = unit.end;
+    } else {
+        line_measure<C>(line);
+        begin = part_begin(line->n_chunks, group_x(), groups_x());
+        end = part_begin(line->n_chunks, group_x() + 1, groups_x());
+        if (begin == end)
+            return;
+        line_find<C>(line, begin, &unit);
+    }
     /* `next` is the chunk to be copied next, i_copy its place in the plan. */
-    uint next = begin + warp;
-    uint i_copy = 32, stage = 0, parity = 0;
+    uint next = begin + warp, i_copy = 32, stage = 0, parity = 0;
     for (uint s = 0; s < n_stages && next < end; s++, next += SKV_CUDA_WARPS, i_copy++) {
         if (i_copy == 32) {
             i_copy = 0;
@@ -39,11 +46,13 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
         }
         if (lane == 0)
             start_copy<C>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, ring + s * stage_bytes,
-                          barriers + s * SKV_CUDA_STAGE_INFO_BYTES);
+                          barriers + s * SKV_CUDA_BARRIER_BYTES);
     }
+    uint base = ring, barrier = barriers;
     for (uint chunk = begin + warp;; line_next<C>(line, &unit)) {
         uint i_head = unit.i_unit / group->p->n_row_tiles, first_row = unit.i_unit % group->p->n_row_tiles * ROWS;
-        uint n_rows = min(ROWS, p->group - first_row);
+        uint n_rows = min(ROWS, p->group - first_row), unit_end = min(unit.end, end);
+        uint whole_end = unit.begin + unit.n_cached / C;
         struct tensor_queries<TILES> queries;
         struct tensor_state<TILES> state;
         load_queries<TILES>(p, group->q, unit.i_seq, first_row, p->group, i_head, &queries);
@@ -54,20 +63,21 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
                 for (int c = 0; c < 4; c++)
                     state.sums[t][w][c] = 0;
         }
-        for (uint unit_end = min(unit.end, end); chunk < unit_end; chunk += SKV_CUDA_WARPS) {
-            uint barrier = barriers + stage * SKV_CUDA_STAGE_INFO_BYTES, base = ring + stage * stage_bytes;
-            uint info = load_shared(barrier + 8), n_valid = info & 255u;
+        for (; chunk < unit_end; chunk += SKV_CUDA_WARPS) {
+            uint n_valid = C;
+            bool dense = false;
             bulk_wait(barrier, parity);
-            if (info & DENSE_CHUNK) {
-                attend_dense<TILES, BF16, APART>(p, &at, &queries, base, n_valid, &state);
-            } else {
-                if (n_valid < C)
+            if (chunk >= whole_end) {
+                struct tensor_chunk what = chunk_of<C>(&unit, chunk);
+                n_valid = what.n_valid;
+                dense = what.dense;
+                if (!dense)
                     empty_records<C>(p, base, n_valid);
-                attend_records<TILES, BF16, STRIDE, APART, C>(p, &at, &queries, base, n_valid, &state);
             }
-            /* What lanes stored themselves must be behind them before the next copy writes there. */
-            if (info != C)
-                bulk_store_ready();
+            if (dense)
+                attend_dense<TILES, BF16, APART>(p, &at, &queries, base, n_valid, &state);
+            else
+                attend_records<TILES, BF16, STRIDE, APART, C>(p, &at, &queries, base, n_valid, &state);
             warp_barrier();
             if (next < end) {
                 if (i_copy == 32) {
@@ -82,9 +92,13 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
                 i_copy++;
                 next += SKV_CUDA_WARPS;
             }
+            base += stage_bytes;
+            barrier += SKV_CUDA_BARRIER_BYTES;
             if (++stage == n_stages) {
                 stage = 0;
                 parity ^= 1;
+                base = ring;
+                barrier = barriers;
             }
         }
         end_unit<TILES>(group, line, &unit, n_rows, &state);
@@ -123,7 +137,7 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
                             faults, 0,          (uint)(args.shared.n_q_heads / args.shared.group) * args.n_row_tiles}; \
         attend_part<tiles, bf16, stride, apart, chunk>(                                                                \
             &group, &line, scratch + warp * args.n_stages * args.stage_bytes, plans + warp * SKV_CUDA_PLAN_BYTES,      \
-            barriers + warp * args.n_stages * SKV_CUDA_STAGE_INFO_BYTES);                                              \
+            barriers + warp * args.n_stages * SKV_CUDA_BARRIER_BYTES);                                                 \
     }
 
 /* Names: query rows, type, row stride ("x": any multiple of 16), distance of a lane's two tokens. attend.c has the same
@@ -142,3 +156,7 @@ TENSOR_KERNEL(skv_kernel_attend_m8_f16_x_a4, 2, false, 0, 4, 16, 3)
 TENSOR_KERNEL(skv_kernel_attend_m8_f16_x_a1, 2, false, 0, 1, 16, 3)
 TENSOR_KERNEL(skv_kernel_attend_m8_bf16_x_a4, 2, true, 0, 4, 16, 3)
 TENSOR_KERNEL(skv_kernel_attend_m8_bf16_x_a1, 2, true, 0, 1, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m16_f16_x_a4, 4, false, 0, 4, 16, 2)
+TENSOR_KERNEL(skv_kernel_attend_m16_f16_x_a1, 4, false, 0, 1, 16, 2)
+TENSOR_KERNEL(skv_kernel_attend_m16_bf16_x_a4, 4, true, 0, 4, 16, 2)
+TENSOR_KERNEL(skv_kernel_attend_m16_bf16_x_a1, 4, true, 0, 1, 16, 2)

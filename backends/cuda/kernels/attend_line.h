@@ -100,6 +100,16 @@ template <int C> DEVICE void line_find(const struct line *line, uint chunk, stru
     unit->end = unit->begin + n;
 }
 
+/* A line of the group's own unit only. */
+template <int C> DEVICE void line_unit_of_group(struct line *line, struct line_unit *unit)
+{
+    unit->i_seq = group_x() / line->n_units;
+    unit->i_unit = group_x() % line->n_units;
+    line_lengths(line, unit->i_seq, &unit->n_cached, &unit->n_tail);
+    unit->begin = 0;
+    unit->end = line->n_chunks = chunks_of<C>(unit->n_cached, unit->n_tail);
+}
+
 template <int C> DEVICE void line_next(const struct line *line, struct line_unit *unit)
 {
     uint n = unit->end - unit->begin;
@@ -131,10 +141,13 @@ DEVICE const uchar *line_page(const struct skv_gpu_pool *pool, const struct skv_
 /* Where the part of group x begins, and whose part a chunk is in. */
 DEVICE uint part_begin(uint n_chunks, uint x, uint n_parts)
 {
-    return (uint)((ulong)n_chunks * x / n_parts);
+    /* n_chunks * x / n_parts, of which the second product has few bits. */
+    return n_chunks / n_parts * x + n_chunks % n_parts * x / n_parts;
 }
 
 DEVICE uint part_of(uint n_chunks, uint chunk, uint n_parts)
 {
+    if (chunk < 0xffffffffu / SKV_CUDA_GROUPS_MAX - 1)
+        return ((chunk + 1) * n_parts - 1) / n_chunks;
     return (uint)((((ulong)chunk + 1) * n_parts - 1) / n_chunks);
 }

@@ -90,6 +90,9 @@ DEVICE ulong slot_of_part(uint x, bool is_last)
     return 2 * (ulong)x + is_last;
 }
 
+/* Loads of a lane under way at once. */
+#define PARTS_AT_ONCE 8
+
 /* By 32 lanes: the sum over the parts of a unit, in their order. */
 template <int TILES>
 DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, uint n_parts, bool first_is_last,
@@ -112,13 +115,20 @@ DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, ui
         *most = batch;
         *total *= before;
         sum = make_four(sum.x * before, sum.y * before, sum.z * before, sum.w * before);
-#pragma unroll 8
-        for (uint i = 0; i < n; i++) {
-            ulong from = slot_of_part(first_part + first + i, first + i == 0 && first_is_last) * ROWS + row;
-            float4 part = load_fresh4((const float4 *)group->part_sums + from * 32 + lane);
-            float scale = shuffle(factor, i);
-            *total = fmaf(scale, shuffle(own_total, i), *total);
-            add_scaled(&sum, scale, part);
+        for (uint i = 0; i < n; i += PARTS_AT_ONCE) {
+            float4 part[PARTS_AT_ONCE];
+#pragma unroll
+            for (uint k = 0; k < PARTS_AT_ONCE; k++) {
+                uint y = first + min(i + k, n - 1);
+                ulong from = slot_of_part(first_part + y, y == 0 && first_is_last) * ROWS + row;
+                part[k] = load_fresh4((const float4 *)group->part_sums + from * 32 + lane);
+            }
+#pragma unroll
+            for (uint k = 0; k < PARTS_AT_ONCE; k++) {
+                float scale = i + k < n ? shuffle(factor, i + k) : 0;
+                *total = fmaf(scale, shuffle(own_total, (i + k) % 32), *total);
+                add_scaled(&sum, scale, part[k]);
+            }
         }
     }
     return sum;
@@ -133,9 +143,13 @@ DEVICE void end_unit(const struct tensor_group *group, const struct line *line, 
     SHARED uint last;
     uint warp = local_id() / 32, lane = local_id() % 32;
     uint i_head = unit->i_unit / group->p->n_row_tiles, first_row = unit->i_unit % group->p->n_row_tiles * ROWS;
-    uint first_part = part_of(line->n_chunks, unit->begin, groups_x());
-    uint n_parts = part_of(line->n_chunks, unit->end - 1, groups_x()) - first_part + 1;
-    bool first_is_last = unit->begin > part_begin(line->n_chunks, first_part, groups_x());
+    uint first_part = 0, n_parts = 1;
+    bool first_is_last = false;
+    if (!group->p->by_unit) {
+        first_part = part_of(line->n_chunks, unit->begin, groups_x());
+        n_parts = part_of(line->n_chunks, unit->end - 1, groups_x()) - first_part + 1;
+        first_is_last = unit->begin > part_begin(line->n_chunks, first_part, groups_x());
+    }
     group_barrier();
     leave_sums<TILES>(group, state);
     group_barrier();

@@ -37,26 +37,38 @@ template <int APART> DEVICE uint first_token(uint i)
     return APART == 4 ? i : 2 * i;
 }
 
-/* `at` is group memory for a word of each lane. */
+/* `at` is group memory of the warp: 26 words for each lane. */
 template <int APART> DEVICE void find_places(uint k_stride, uint v_stride, uint at, struct tensor_places *places)
 {
-    uint lane = local_id() % 32, i = lane / 4, j = lane % 4;
-    at += lane * 4;
+    uint lane = local_id() % 32, i = lane / 4, j = lane % 4, x[26];
     for (uint w = 0; w < 4; w++) {
-        places->mask0[w] = pinned(j < w ? ~0u : j == w ? (2u << 4 * i) - 1 : 0, at);
-        places->mask1[w] = pinned(j < w ? ~0u : j == w ? (2u << (4 * i + 2)) - 1 : 0, at);
-        places->again0[w] = pinned(places->mask0[w], at);
-        places->again1[w] = pinned(places->mask1[w], at);
+        x[w] = x[8 + w] = j < w ? ~0u : j == w ? (2u << 4 * i) - 1 : 0;
+        x[4 + w] = x[12 + w] = j < w ? ~0u : j == w ? (2u << (4 * i + 2)) - 1 : 0;
     }
-    places->row_half = pinned(i % 2 ? 0 : ~0u, at);
-    places->k_shift = pinned(8 * j + 2 * (i % 2), at);
-    places->v_shift = pinned(4 * i, at);
-    places->k_row = pinned(first_token<APART>(i / 2) * k_stride, at);
-    places->v_row = pinned(first_token<APART>(j) * v_stride, at);
-    places->v_bitmap_row = pinned((APART == 4 ? i / 2 + 4 * (i % 2) : i) * v_stride + 4 * j, at);
-    places->from = pinned(8 * j + i / 2, at);
+    x[16] = i % 2 ? 0 : ~0u;
+    x[17] = 8 * j + 2 * (i % 2);
+    x[18] = 4 * i;
+    x[19] = first_token<APART>(i / 2) * k_stride;
+    x[20] = first_token<APART>(j) * v_stride;
+    x[21] = (APART == 4 ? i / 2 + 4 * (i % 2) : i) * v_stride + 4 * j;
+    x[22] = 8 * j + i / 2;
+    x[23] = x[24] = x[25] = 0;
+    pin(x, at);
+    for (uint w = 0; w < 4; w++) {
+        places->mask0[w] = x[w];
+        places->mask1[w] = x[4 + w];
+        places->again0[w] = x[8 + w];
+        places->again1[w] = x[12 + w];
+    }
+    places->row_half = x[16];
+    places->k_shift = x[17];
+    places->v_shift = x[18];
+    places->k_row = x[19];
+    places->v_row = x[20];
+    places->v_bitmap_row = x[21];
+    places->from = x[22];
     for (uint n = 0; n < 3; n++)
-        places->zero[n] = pinned(0, at);
+        places->zero[n] = x[23 + n];
 }
 
 template <bool BF16> DEVICE void multiply(float (&c)[4], const uint (&a)[4], uint b0, uint b1)

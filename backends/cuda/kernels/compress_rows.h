@@ -4,8 +4,8 @@
  *
  * Rows come by asynchronous copies, at a distance that starts them in different banks; their magnitudes stay in
  * registers, two to a word. The threshold is searched by counting how many reach it, two channels an instruction, from
- * the threshold of the row before on, by interpolation. Then survivors are appended to the record in group memory and
- * records leave by bulk copies.
+ * the threshold of the row before on, by interpolation. Then survivors are appended to the record in group memory, and
+ * all lanes write the records.
  */
 
 #define ROW_BYTES 272u /* 256 and a step of the banks */
@@ -101,20 +101,22 @@ DEVICE void select_largest(const uint (&magnitudes)[64], int kept, uint one, int
         }
 }
 
-/* Where a row is read and its record is written, of row r of the launch's heads; NULL: nowhere. */
+/* Where a row is read and its record is written, 0: nowhere; group memory has these for the 32 rows of a warp. */
 struct row_place {
     const ushort *from;
     uchar *to;
     uint kept;
 };
 
+#define PLACE_BYTES 16u
+
+/* The place of row r of the launch's heads. Tokens, rows and slots fit 31 bits. */
 DEVICE struct row_place find_row(const struct skv_gpu_compress *p, const ushort *in, const slong *slots, uchar *pages,
-                                 uint *row_bytes, volatile uint *faults, ulong r, uint n_heads)
+                                 uint *row_bytes, volatile uint *faults, uint r, uint n_heads)
 {
     struct row_place place = {0, 0, 1};
-    ulong t = r / n_heads;
-    uint i_head = p->select.heads.first + (uint)(r - t * n_heads);
-    if (t >= p->select.n_tokens)
+    uint t = r / n_heads, i_head = p->select.heads.first + (r - t * n_heads);
+    if (t >= (uint)p->select.n_tokens)
         return place;
     struct skv_gpu_head head = head_of(&p->select.heads, i_head);
     slong slot = slot_of(p, slots, t);
@@ -124,40 +126,68 @@ DEVICE struct row_place find_row(const struct skv_gpu_compress *p, const ushort 
     if (p->has_row_bytes)
         row_bytes[p->row_bytes + t * p->select.n_heads + i_head] = valid ? SKV_RECORD_BYTES(128, head.kept) : 0;
     if (valid)
-        place.to =
-            pages + page_at(&p->pool, &head, slot / p->pool.page_tokens) + slot % p->pool.page_tokens * head.row_stride;
+        place.to = pages + page_at(&p->pool, &head, (uint)slot / p->pool.page_tokens) +
+                   (ulong)((uint)slot % p->pool.page_tokens) * head.row_stride;
     return place;
 }
 
-/* Copies 32 rows, those of lanes without one from the first lane's. */
-DEVICE void start_rows(const ushort *from, uint rows)
+DEVICE ulong load_pointer(uint at)
+{
+    uint2 x = load_shared2(at);
+    return (ulong)x.y << 32 | x.x;
+}
+
+/* Starts to copy 32 rows, whose places all lanes have left in group memory. */
+DEVICE void start_rows(const struct row_place *place, uint places, uint rows)
 {
     uint lane = local_id() % 32;
-    ulong address = (ulong)from;
+    store_shared2(places + lane * PLACE_BYTES, make_uint2((uint)(ulong)place->from, (uint)((ulong)place->from >> 32)));
+    warp_barrier();
 #pragma unroll
     for (uint i = 0; i < 16; i++) {
         uint row = 2 * i + lane / 16;
-        ulong at = (ulong)shuffle((uint)(address >> 32), row) << 32 | shuffle((uint)address, row);
+        ulong at = load_pointer(places + row * PLACE_BYTES);
         if (at)
             copy_async16(rows + row * ROW_BYTES + lane % 16 * 16, (const uchar *)at + lane % 16 * 16);
     }
     copy_async_commit();
 }
 
+/* Writes 32 records, in pieces of 16 bytes by all lanes. `pieces` is the most that a record has, `share` 2^16 / pieces
+ * rounded up. */
+DEVICE void write_records(const struct row_place *place, uint places, uint records, uint record_step, uint pieces,
+                          uint share)
+{
+    uint lane = local_id() % 32;
+    store_shared2(places + lane * PLACE_BYTES + 8, make_uint2((uint)(ulong)place->to, (uint)((ulong)place->to >> 32)));
+    warp_barrier();
+    for (uint i = lane; i < 32 * pieces; i += 32) {
+        uint row = i * share >> 16, piece = i - row * pieces;
+        ulong at = load_pointer(places + row * PLACE_BYTES + 8);
+        uint4 x = load_shared4(records + row * record_step + piece * 16);
+        /* The lane of a shorter record has left its length behind it. */
+        if (at && piece < load_shared(records + (row + 1) * record_step - 16))
+            *(uint4 *)(at + piece * 16) = x;
+    }
+}
+
 KERNEL_RESIDENT(skv_kernel_compress_rows, 128, 4)
 (const struct skv_gpu_compress args, const ushort *in, const float *weights, const ulong *mask, const slong *slots,
- uchar *pages, uint *row_bytes, volatile uint *faults, uint n_heads, uint record_step, uint one)
+ uchar *pages, uint *row_bytes, volatile uint *faults, uint n_heads, uint record_step, uint share, uint one)
 {
     SCRATCH_ADDRESS(scratch);
     uint warp = local_id() / 32, lane = local_id() % 32, n_warps = local_size() / 32;
-    uint rows = scratch + warp * 32 * (ROW_BYTES + record_step), records = rows + 32 * ROW_BYTES;
-    ulong n_rows = args.select.n_tokens * n_heads, step = (ulong)groups_x() * n_warps * 32;
-    ulong first = ((ulong)group_x() * n_warps + warp) * 32;
+    uint rows = scratch + warp * 32 * (ROW_BYTES + record_step + PLACE_BYTES), records = rows + 32 * ROW_BYTES;
+    uint places = records + 32 * record_step, pieces = (record_step - 16) / 16;
+    uint n_rows = (uint)args.select.n_tokens * n_heads, step = groups_x() * n_warps * 32;
+    uint first = (group_x() * n_warps + warp) * 32;
     int guess = 0x3c00;
+    release_next_kernel();
     if (first >= n_rows)
         return;
+    await_kernels();
     struct row_place place = find_row(&args, in, slots, pages, row_bytes, faults, first + lane, n_heads);
-    start_rows(place.from, rows);
+    start_rows(&place, places, rows);
     for (; first < n_rows; first += step) {
         uint magnitudes[64], bits[4], own = rows + lane * ROW_BYTES, record = records + lane * record_step;
         copy_async_wait<0>();
@@ -171,9 +201,6 @@ KERNEL_RESIDENT(skv_kernel_compress_rows, 128, 4)
             magnitudes[4 * i + 3] = x.w & 0x7fff7fffu;
         }
         select_largest(magnitudes, (int)place.kept, one, &guess, bits);
-        /* The records of the tile before have been read. */
-        bulk_store_read();
-        warp_barrier();
         uint end = record + 16;
 #pragma unroll
         for (uint i = 0; i < 16; i++) {
@@ -189,16 +216,15 @@ KERNEL_RESIDENT(skv_kernel_compress_rows, 128, 4)
             append_shared16_if<128>(&end, byte, x.w >> 16);
         }
         store_shared4(record, make_uint4(bits[0], bits[1], bits[2], bits[3]));
-        bulk_store_ready();
+        store_shared(record + record_step - 16, SKV_RECORD_BYTES(128, place.kept) / 16);
         warp_barrier();
         struct row_place next = {0, 0, 1};
         if (first + step < n_rows) {
             next = find_row(&args, in, slots, pages, row_bytes, faults, first + step + lane, n_heads);
-            start_rows(next.from, rows);
+            start_rows(&next, places, rows);
         }
-        if (place.to)
-            bulk_store(place.to, record, SKV_RECORD_BYTES(128, place.kept));
+        write_records(&place, places, records, record_step, pieces, share);
+        warp_barrier();
         place = next;
     }
-    bulk_store_done();
 }

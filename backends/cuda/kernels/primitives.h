@@ -90,6 +90,12 @@ template <int OFFSET = 0> DEVICE uint load_shared(uint at)
     asm volatile("ld.shared.u32 %0, [%1+%2];" : "=r"(x) : "r"(at), "n"(OFFSET));
     return x;
 }
+DEVICE uint2 load_shared2(uint at)
+{
+    uint2 x;
+    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(at));
+    return x;
+}
 template <int OFFSET = 0> DEVICE uint4 load_shared4(uint at)
 {
     uint4 x;
@@ -107,6 +113,10 @@ DEVICE uint load_shared16(uint at)
 DEVICE void store_shared(uint at, uint x)
 {
     asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(x) : "memory");
+}
+DEVICE void store_shared2(uint at, uint2 x)
+{
+    asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(at), "r"(x.x), "r"(x.y) : "memory");
 }
 DEVICE void store_shared4(uint at, uint4 x)
 {
@@ -132,12 +142,15 @@ template <uint MASK> DEVICE void append_shared16_if(uint *at, uint bits, uint x)
                  : "r"(bits), "r"(x), "n"(MASK)
                  : "memory");
 }
-/* x, by way of group memory at `at`: the compiler keeps it in a register, since it cannot compute it anew. */
-DEVICE uint pinned(uint x, uint at)
+/* Keeps values in registers: by way of group memory, a word of each lane for each value, so that the compiler cannot
+ * compute them anew. `at` is the first word of the lane's warp. */
+template <int N> DEVICE void pin(uint (&x)[N], uint at)
 {
-    asm volatile("st.volatile.shared.u32 [%0], %1;" ::"r"(at), "r"(x) : "memory");
-    asm volatile("ld.volatile.shared.u32 %0, [%1];" : "=r"(x) : "r"(at) : "memory");
-    return x;
+    at += threadIdx.x % WARP_LANES * 4;
+    for (int n = 0; n < N; n++)
+        asm volatile("st.volatile.shared.u32 [%0], %1;" ::"r"(at + n * 4 * WARP_LANES), "r"(x[n]) : "memory");
+    for (int n = 0; n < N; n++)
+        asm volatile("ld.volatile.shared.u32 %0, [%1];" : "=r"(x[n]) : "r"(at + n * 4 * WARP_LANES) : "memory");
 }
 
 /* ---- copies of 16 bytes by each lane */
@@ -184,25 +197,10 @@ DEVICE void bulk_wait(uint barrier, uint parity)
                  "r"(parity)
                  : "memory");
 }
-/* Group memory -> memory; what was stored before bulk_store_ready is what is read. */
-DEVICE void bulk_store_ready()
+/* What the lane stored in group memory comes before bulk copies to there. */
+DEVICE void bulk_after_stores()
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-DEVICE void bulk_store(void *to, uint from, uint n_bytes)
-{
-    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(n_bytes)
-                 : "memory");
-    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-}
-/* Waits until the lane's bulk stores have read their source; _done until they are written. */
-DEVICE void bulk_store_read()
-{
-    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
-}
-DEVICE void bulk_store_done()
-{
-    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
 
 /* ---- between groups */
@@ -224,6 +222,17 @@ DEVICE float load_fresh(const float *at)
 DEVICE float4 load_fresh4(const float4 *at)
 {
     return __ldcg(at);
+}
+
+/* Lets the next kernel of the stream start where it was launched to overlap, as far as its own await_kernels(), which
+ * returns when all kernels before have ended and what they wrote can be read. */
+DEVICE void release_next_kernel()
+{
+    asm volatile("griddepcontrol.launch_dependents;");
+}
+DEVICE void await_kernels()
+{
+    asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
 /* ---- matrices, in the fragment layouts of PTX ISA 9.7.14 */
