@@ -8,7 +8,7 @@ from . import plots, tables
 from .results import Measurement, Source, measurements
 from .tables import Table
 
-WRAPPING = ("kernel", "command", "why", "what", "driver", "machine")
+WRAPPING = ("kernel", "command", "why", "what", "driver", "machine", "by", "host", tables.OVER_PEER)
 
 
 def style() -> str:
@@ -119,8 +119,8 @@ def heading(sources: list[Source]) -> str:
 def html_report(sources: list[Source]) -> str:
     found = measurements(sources)
     marks = Marks(found)
-    body = [heading(sources), table_section(tables.summary(found), marks), all_plots(found, marks),
-            side_section(found, marks), measurements_section(found, marks),
+    body = [heading(sources), table_section(tables.summary(found), marks), table_section(tables.ceilings(found), marks),
+            all_plots(found, marks), side_section(found, marks), measurements_section(found, marks),
             table_section(tables.skipped(sources), marks), table_section(tables.files(sources), marks)]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -54,7 +54,7 @@ static void add_host(cJSON *report)
     char text[256];
     cJSON *host = cJSON_AddObjectToObject(report, "host");
     if (uname(&system) == 0) {
-        snprintf(text, sizeof text, "%.60s %.60s %.60s", system.sysname, system.release, system.machine);
+        snprintf(text, sizeof text, "%.60s %.60s", system.sysname, system.machine);
         cJSON_AddStringToObject(host, "system", text);
     }
     cJSON_AddNumberToObject(host, "load_before", load_average());

@@ -26,8 +26,12 @@ static const char usage[] =
 static cJSON *split(char *text, const char *what)
 {
     cJSON *list = cJSON_CreateArray();
-    for (char *item = strtok(text, ","); item; item = strtok(NULL, ","))
+    for (char *item = strtok(text, ","); item; item = strtok(NULL, ",")) {
+        const cJSON *other;
+        cJSON_ArrayForEach(other, list) if (strcmp(cJSON_GetStringValue(other), item) == 0)
+            tool_die(TOOL_USAGE, "bench: %s lists \"%s\" twice", what, item);
         cJSON_AddItemToArray(list, cJSON_CreateString(item));
+    }
     if (cJSON_GetArraySize(list) == 0)
         tool_die(TOOL_USAGE, "bench: %s is an empty list", what);
     return list;
