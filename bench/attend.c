@@ -172,7 +172,9 @@ static bool measure_attend(struct attending *attending)
         return checked ? bench_fail(bench, "failed", "its result is wrong: relative error %.3g", error) : false;
     }
     cJSON_AddItemToArray(bench->results, result);
-    struct bench_ratio gain = bench_ratio(&series, SPARSE, DENSE), of_read = bench_of_ceiling(&series, SPARSE, THIRD);
+    struct bench_ratio gain = bench_ratio(&series, SPARSE, DENSE),
+                       of_read = bench_of_ceiling(bench, &series, SPARSE, THIRD, reads ? BENCH_READ : BENCH_COPY,
+                                                  2 * (double)cache->record_bytes);
     add_sizes(result, cache);
     cJSON_AddNumberToObject(result, "error", error);
     bench_add_ratio(result, "speed_over_dense", gain);

@@ -38,12 +38,16 @@ struct bench_cache {
     uint64_t rows_bytes, record_bytes, set_bytes, pool_bytes;
 };
 
+/* Passes over memory that are ceilings. */
+enum bench_pass { BENCH_READ, BENCH_COPY, BENCH_PACK, BENCH_N_PASSES };
+
 /* A device, and where its rows go. */
 struct bench {
     struct tool_device *on;
     struct bench_cache cache;
-    double deadline;    /* tool_now() when the time budget ends; INFINITY: never */
-    double time_budget; /* seconds, for messages */
+    double fastest[BENCH_N_PASSES]; /* bytes per second, of the passes on this device so far */
+    double deadline;                /* tool_now() when the time budget ends; INFINITY: never */
+    double time_budget;             /* seconds, for messages */
     cJSON *results, *skipped;
     const char *outcome;      /* of the latest case without a result: "skipped", "unsupported" or "failed" */
     char why[512], told[512]; /* told: the one that was printed last */
@@ -106,9 +110,13 @@ struct bench_ratio {
 struct bench_ratio bench_ratio_of(double *ratios, size_t n);
 /* Time of b over that of a. */
 struct bench_ratio bench_ratio(const struct bench_series *series, int a, int b);
-/* What part of a ceiling a reaches. The ceiling is its fastest pass: whatever slows one down is no limit of the memory.
- */
-struct bench_ratio bench_of_ceiling(const struct bench_series *series, int a, int ceiling);
+/* What part of a ceiling a reaches. The ceiling is the rate of the fastest pass of its kind on this device so far, for
+ * whatever slows a pass down is no limit of the memory; `ceiling` are the passes that ran in turns with a. */
+struct bench_ratio bench_of_ceiling(struct bench *bench, const struct bench_series *series, int a, int ceiling,
+                                    enum bench_pass pass, double n_bytes);
+/* Takes the passes of a series into account. */
+void bench_note_passes(struct bench *bench, const struct bench_series *series, int i, enum bench_pass pass,
+                       double n_bytes);
 void bench_add_ratio(cJSON *result, const char *name, struct bench_ratio ratio);
 /* Prints what a line of output begins with. */
 void bench_print_head(const struct bench *bench, const char *op, const struct bench_setting *setting);

@@ -104,7 +104,7 @@ static bool choose_sets(struct bench *bench, struct bench_cache *cache)
     uint64_t one = 4 * cache->rows_bytes, most = bench_memory(bench);
     uint64_t in_buffer = bench->on->limits.buffer_bytes_max / (2 * cache->rows_bytes);
     if (one > most)
-        return bench_fail(bench, "skipped", "needs %.1f GiB, and %.1f GiB are free", (double)one / (1 << 30),
+        return bench_fail(bench, "skipped", "needs %.1f GiB, and %.1f GiB may be used", (double)one / (1 << 30),
                           (double)most / (1 << 30));
     uint64_t wanted = more_than_caches(bench) / (cache->rows_bytes / 2 + 1) + 1, n = wanted < 2 ? 2 : wanted;
     n = n < SETS_MAX ? n : SETS_MAX;

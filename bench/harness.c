@@ -156,12 +156,20 @@ struct bench_ratio bench_ratio(const struct bench_series *series, int a, int b)
     return bench_ratio_of(ratios, series->n);
 }
 
-struct bench_ratio bench_of_ceiling(const struct bench_series *series, int a, int ceiling)
+void bench_note_passes(struct bench *bench, const struct bench_series *series, int i, enum bench_pass pass,
+                       double n_bytes)
 {
-    double ratios[BENCH_ROUNDS_MAX], fastest = INFINITY;
+    for (size_t n = 0; n < series->n; n++)
+        if (series->seconds[i][n] > 0)
+            bench->fastest[pass] = fmax(bench->fastest[pass], n_bytes / series->seconds[i][n]);
+}
+
+struct bench_ratio bench_of_ceiling(struct bench *bench, const struct bench_series *series, int a, int ceiling,
+                                    enum bench_pass pass, double n_bytes)
+{
+    double ratios[BENCH_ROUNDS_MAX];
+    bench_note_passes(bench, series, ceiling, pass, n_bytes);
     for (size_t i = 0; i < series->n; i++)
-        fastest = fmin(fastest, series->seconds[ceiling][i]);
-    for (size_t i = 0; i < series->n; i++)
-        ratios[i] = fastest / series->seconds[a][i];
+        ratios[i] = bench->fastest[pass] > 0 ? n_bytes / bench->fastest[pass] / series->seconds[a][i] : 0;
     return bench_ratio_of(ratios, series->n);
 }

@@ -153,6 +153,7 @@ static bool measure(struct stream *stream, const struct bench_setting *setting, 
     }
     if (!bench_in_turns(bench, &series, setting->seconds, runs, stream))
         return false;
+    bench_note_passes(bench, &series, 0, run == run_read ? BENCH_READ : BENCH_COPY, bytes);
     cJSON *result = bench_result(bench, op, setting);
     cJSON_ReplaceItemInObject(result, "kernel",
                               cJSON_CreateString(bench->on->limits.host_memory ? "the harness" : "skv_buffer_copy"));

@@ -163,7 +163,7 @@ class TorchEngine:
         free, wanted = self.free_bytes() * 7 // 10, max(2, 4 * self.cache_bytes // shape.kv_bytes + 1)
         n = min(wanted, 64, free // shape.kv_bytes)
         if n < 1:
-            raise Refused(f"needs {shape.kv_bytes / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free")
+            raise Refused(f"needs {shape.kv_bytes / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB may be used")
         kind = {"f16": self.torch.float16, "bf16": self.torch.bfloat16}[dtype]
         return [Buffers(self.torch, shape, kind, self.device) for _ in range(n)]
 

@@ -177,8 +177,7 @@ def summary(found: list[Measurement]) -> Table:
             if chosen:
                 rows.append(summary_row(name, chosen, possible[op]))
     return Table("Summary", "The middle of all settings, the lowest and the highest in brackets; the largest error. "
-                 "A ceiling is the fastest pass over the same bytes by the same threads, measured in turns with the "
-                 "operation.",
+                 "A ceiling is the fastest plain pass over memory that the same run saw on the same device and threads.",
                  ["device", "operation", "speed-up over dense", "error", "of ceiling", "time per row", "settings"],
                  rows)
 

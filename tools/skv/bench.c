@@ -205,6 +205,7 @@ static bool run_threads(struct run *run, const char *id, const char *isa, uint32
         return false;
     }
     run->bench.on = &on;
+    memset(run->bench.fastest, 0, sizeof run->bench.fastest);
     run_device(run, n_threads);
     bench_free_cache(&run->bench);
     tool_close(&on);
@@ -260,6 +261,9 @@ int tool_bench(int argc, char **argv)
            on.info.name, on.info.variant);
     tool_close(&on);
     bench_catch_interrupt();
+    /* Rather now than after the first case. */
+    if (options.json)
+        write_json(run.report, options.json);
     run_devices(&run, options.device ? options.device : on.info.id, cpu);
     cJSON_AddNumberToObject(cJSON_GetObjectItem(run.report, "host"), "load_after", load_average());
     if (options.json)
