@@ -43,8 +43,9 @@ class Job:
 
 
 def skv_jobs(skv: str, info: dict, preset: str) -> list[Job]:
+    """Accelerators first, then the processor, then what a driver makes of it."""
     jobs = []
-    for found in info["devices"]:
+    for found in sorted(info["devices"], key=lambda found: (found["kind"] == "cpu", found["id"] != "cpu")):
         if not found["usable"]:
             continue
         what = found["id"], found["name"], found["driver"]
@@ -54,7 +55,7 @@ def skv_jobs(skv: str, info: dict, preset: str) -> list[Job]:
             jobs.append(Job("cpu", "best", *what, [*base, "--preset", preset]))
             jobs.append(Job("cpu-levels", "levels", *what, [*base, "--isa", "all", *LEVEL_OPTIONS]))
         else:
-            emulated = found.get("kind") == "cpu"
+            emulated = found["kind"] == "cpu"
             jobs.append(Job(name, "device", *what, [*base, *(EMULATED_OPTIONS if emulated else ["--preset", preset])]))
     return jobs
 

@@ -29,6 +29,16 @@ class Table:
     note: str
     headings: list[str]
     rows: list[list[str]]
+    absolute: tuple[str, ...] = ()  # columns of times and rates; with the first one among them the whole table is
+
+
+def without_times(table: Table | None) -> Table | None:
+    """Ratios carry over to other machines of the kind, and say less about one that was busy with other work."""
+    if table is None or table.headings[0] in table.absolute:
+        return None
+    kept = [i for i, heading in enumerate(table.headings) if heading not in table.absolute]
+    return Table(table.title, table.note, [table.headings[i] for i in kept],
+                 [[row[i] for i in kept] for row in table.rows])
 
 
 def short(value: float) -> str:
@@ -177,9 +187,10 @@ def summary(found: list[Measurement]) -> Table:
             if chosen:
                 rows.append(summary_row(name, chosen, possible[op]))
     return Table("Summary", "The middle of all settings, the lowest and the highest in brackets; the largest error. "
-                 "A ceiling is the fastest plain pass over memory that the same run saw on the same device and threads.",
+                 "A ceiling is the fastest plain pass over memory that the same run saw on the same device and "
+                 "threads.",
                  ["device", "operation", "speed-up over dense", "error", "of ceiling", "time per row", "settings"],
-                 rows)
+                 rows, ("time per row",))
 
 
 def rate_text(found: Measurement) -> str:
@@ -197,7 +208,7 @@ def ceilings(found: list[Measurement]) -> Table | None:
     rows = [[names[each.series], each.op, rate_text(each), each.shape, each.kernel]
             for each in found if each.is_ceiling]
     return Table("Memory", "Plain passes over buffers larger than the caches; a copy counts what it reads and what it "
-                 "writes. " + SHORT_RULE, ["device", "pass", "rate", "size", "by"], rows) if rows else None
+                 "writes. " + SHORT_RULE, ["device", "pass", "rate", "size", "by"], rows, ("device",)) if rows else None
 
 
 def extra_columns(found: list[Measurement], chosen: list[Measurement], op: str) -> tuple[list[str], list]:
@@ -224,7 +235,8 @@ def op_table(found: list[Measurement], op: str) -> Table:
              *(ratio_text(name, each.ratios.get(name)) for name in ratios), *(text(each) for text in extra_texts),
              *(time_text(each.times.get(name)) for name in times), each.kernel]
             for each in chosen]
-    return Table(op, SHORT_RULE + (PEER_RULE if OVER_PEER in extra else ""), headings, rows)
+    return Table(op, SHORT_RULE + (PEER_RULE if OVER_PEER in extra else ""), headings, rows,
+                 tuple(map(time_name, times)) if ratios else tuple(headings))
 
 
 def op_tables(found: list[Measurement]) -> list[Table]:
@@ -264,8 +276,9 @@ def side_table(found: list[Measurement], op: str, names: dict[tuple, str]) -> Ta
     columns = [series for series in names if any(series in by for by in shared)]
     errors = any(each.error is not None for by in shared for each in by.values())
     note = SIDE_RULE if errors else SIDE_RULE + " Errors: not measured."
+    timed = any(shared_ratio(list(by.values())) is None for by in shared)
     return Table(f"{op}, side by side", note, ["setting", *(names[series] for series in columns)],
-                 [side_row(by, columns, errors) for by in shared])
+                 [side_row(by, columns, errors) for by in shared], ("setting",) if timed else ())
 
 
 def side_by_side(found: list[Measurement]) -> list[Table]:
@@ -297,7 +310,10 @@ def files(sources: list[Source]) -> Table:
                   "not measured"], rows)
 
 
-def all_tables(sources: list[Source]) -> list[Table]:
+def all_tables(sources: list[Source], ratios_only: bool = False) -> list[Table]:
     found = measurements(sources)
-    tables = [summary(found), ceilings(found), *side_by_side(found), *op_tables(found), skipped(sources), files(sources)]
+    tables = [summary(found), ceilings(found), *side_by_side(found), *op_tables(found), skipped(sources),
+              files(sources)]
+    if ratios_only:
+        tables = [without_times(table) for table in tables]
     return [table for table in tables if table]

@@ -26,8 +26,8 @@ def markdown_table(table: Table) -> str:
     return "\n".join([f"## {markdown_cell(table.title)}", "", table.note, "", *rows])
 
 
-def markdown(sources: list[Source]) -> str:
-    return "\n\n".join(["# skv bench", *map(markdown_table, all_tables(sources))]) + "\n"
+def markdown(sources: list[Source], ratios_only: bool = False) -> str:
+    return "\n\n".join(["# skv bench", *map(markdown_table, all_tables(sources, ratios_only))]) + "\n"
 
 
 def csv_text(text: str) -> str:

@@ -83,7 +83,8 @@ class Peers(Case):
     def test_context_and_twins(self) -> None:
         found = self.good("--shape", "llama-2-7b:1x8k,llama-3.1-8b:1x1k,mistral-7b:1x1k", "--dtype", "f16")
         self.assertEqual([row["why"] for row in found["skipped"] if row["shape"] != "llama-3.1-8b:1x1k"],
-                         ["the model's context ends at 4096 tokens", "the same numbers as llama-3.1-8b:1x1k: see there"])
+                         ["the model's context ends at 4096 tokens",
+                          "the same numbers as llama-3.1-8b:1x1k: see there"])
 
     def test_the_report_takes_it(self) -> None:
         self.good("--shape", GQA)

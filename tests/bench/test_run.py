@@ -41,7 +41,8 @@ done
     def run_all(self, bench: str, *options: str) -> tuple[int, str]:
         out, error = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-            status = run.main(["--skv", self.fake_skv(bench), "--out", str(self.folder / "out"), "--no-peers", *options])
+            status = run.main(["--skv", self.fake_skv(bench), "--out", str(self.folder / "out"), "--no-peers",
+                               *options])
         return status, out.getvalue() + error.getvalue()
 
     def report(self, end: str) -> str:
@@ -86,7 +87,7 @@ done
 
     def test_budgets_add_up(self) -> None:
         jobs = run.skv_jobs("skv", INFO, "quick")
-        self.assertEqual([job.name for job in jobs], ["cpu", "cpu-levels", "opencl-0"])
+        self.assertEqual([job.name for job in jobs], ["opencl-0", "cpu", "cpu-levels"])
         self.assertAlmostEqual(sum(run.shares(jobs, 150)), 150)
 
     def test_no_tool(self) -> None:

@@ -105,6 +105,23 @@ class Amortized(Rows):
                          Spread(3e6 / 32, 3e6 * 0.99 / 32, 3e6 * 1.01 / 32))
 
 
+class Ratios(Rows):
+    def test_no_time_and_no_rate(self) -> None:
+        found = [*(measurement(op) for op in ("attend", "amortized", "compress", "append")), ceiling()]
+        other = results(*(each | {"variant": "scalar"} for each in found[:4]))
+        path = str(self.folder / "both.json")
+        self.good("join", path, self.file("a.json", results(*found)), self.file("b.json", other))
+        self.good("html", path, str(self.folder / "all.html"))
+        self.good("html", "--ratios", path, str(self.folder / "ratios.html"))
+        pages = [(self.folder / name).read_text(encoding="utf-8") for name in ("all.html", "ratios.html")]
+        texts = [self.good("markdown", path), self.good("markdown", "--ratios", path)]
+        for everything, ratios in (pages, texts):
+            self.assertRegex(everything, r"\d (ns|µs|ms|s|GB/s) ")
+            self.assertNotRegex(ratios, r"\d (ns|µs|ms|s|GB/s) ")
+            for words in ("1.50×", "1.40×", "60 %", "byte limit"):
+                self.assertIn(words, ratios)
+
+
 class Skipped(Rows):
     def rows(self, *skipped: dict) -> list[list[str]]:
         return tables.skipped(self.sources(skipped=list(skipped))).rows
