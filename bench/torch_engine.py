@@ -33,7 +33,7 @@ class Buffers:
 
 
 def attention(torch, backend: str, form: str, shape: Shape):
-    """A function of buffers. A query head for each KV head needs no form."""
+    """A function of buffers, whose output has a row for each query head, however it is shaped."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     kind = getattr(SDPBackend, BACKENDS[backend])
@@ -47,7 +47,7 @@ def attention(torch, backend: str, form: str, shape: Shape):
             if form == "group as rows":
                 # One new token masks nothing, so the queries that share keys may as well be its rows.
                 rows = buffers.q.view(shape.n_seqs, shape.n_kv_heads, group, shape.head_dim)
-                return sdpa(rows, buffers.k, buffers.v).view(shape.n_seqs, shape.n_q_heads, 1, shape.head_dim)
+                return sdpa(rows, buffers.k, buffers.v)
             return sdpa(buffers.q, buffers.k, buffers.v)
 
     return run
@@ -62,7 +62,8 @@ def relative_error(torch, shape: Shape, buffers: Buffers, out) -> float:
     group = shape.n_q_heads // shape.n_kv_heads
     q, k, v = buffers.q[-1, -group:, 0].double(), buffers.k[-1, -1].double(), buffers.v[-1, -1].double()
     exact = torch.softmax(q @ k.T / shape.head_dim ** 0.5, -1) @ v
-    return float((out[-1, -group:, 0].double() - exact).norm() / exact.norm())
+    heads = out.reshape(shape.n_seqs, shape.n_q_heads, 1, shape.head_dim)
+    return float((heads[-1, -group:, 0].double() - exact).norm() / exact.norm())
 
 
 class CpuSampler:

@@ -85,6 +85,12 @@ done
             self.run_all("exec sleep 100", "--time-budget", "0.2")
         self.assertIn("after its time budget", self.report("md"))
 
+    def test_peers_say_why_they_measured_nothing(self) -> None:
+        job = run.Job("peers", "peers", "cuda:0", "m", "d", ["sh", "-c", "echo first >&2; echo no GPU >&2; exit 2"])
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = json.loads(run.run_job(job, self.folder, 1).read_text())
+        self.assertEqual([row["why"] for row in found["skipped"]], ["no GPU"])
+
     def test_budgets_add_up(self) -> None:
         jobs = run.skv_jobs("skv", INFO, "quick")
         self.assertEqual([job.name for job in jobs], ["opencl-0", "cpu", "cpu-levels"])
