@@ -1,63 +1,138 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench.h"
 
-#include <pthread.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define THREADS_MAX 256
+#define LAUNCHES_MAX 128
 
-static const struct bench_shape shapes[] = {
-    {"g1-64k", 1, 8, 8, 128, 65536},          {"g4-64k", 1, 32, 8, 128, 65536},
-    {"g8-64k", 1, 64, 8, 128, 65536},         {"g1-cache", 1, 8, 8, 128, 256},
-    {"llama-2-7b-4k", 1, 32, 32, 128, 4096},  {"llama-3-8b-8k", 4, 32, 8, 128, 8192},
-    {"llama-3-8b-32k", 1, 32, 8, 128, 32768}, {"qwen2.5-7b-16k", 1, 28, 4, 128, 16384},
-    {"smollm2-135m-8k", 16, 9, 3, 64, 8192},
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+    interrupted = 1;
+    signal(number, SIG_DFL); /* a second one ends the program */
+}
+
+void bench_catch_interrupt(void)
+{
+    signal(SIGINT, on_interrupt);
+}
+
+bool bench_fail(struct bench *bench, const char *outcome, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(bench->why, sizeof bench->why, format, args);
+    va_end(args);
+    bench->outcome = outcome;
+    return false;
+}
+
+bool bench_ok(struct bench *bench, skv_status status, const char *call)
+{
+    if (status == SKV_OK)
+        return true;
+    bool cannot = status == SKV_ERROR_UNSUPPORTED || status == SKV_ERROR_OVERFLOW || status == SKV_ERROR_OUT_OF_MEMORY;
+    return bench_fail(bench, cannot ? "unsupported" : "failed", "%s (%s from %.*s)", skv_error_message(),
+                      skv_status_name(status), (int)strcspn(call, "("), call);
+}
+
+static bool out_of_time(const struct bench *bench)
+{
+    return interrupted || tool_now() >= bench->deadline;
+}
+
+bool bench_may_go_on(struct bench *bench)
+{
+    if (interrupted)
+        return bench_fail(bench, "skipped", "interrupted");
+    if (out_of_time(bench))
+        return bench_fail(bench, "skipped", "the time budget of %g s is spent", bench->time_budget);
+    return true;
+}
+
+/* What time_one needs. */
+struct watch {
+    struct bench *bench;
+    skv_timer *timer;
+    bool host_clock;
 };
 
-const struct bench_shape *bench_shapes(size_t *n)
+/* The mean of `launches` launches. On a device another one goes before them, during which they are enqueued. */
+static bool time_one(struct watch *watch, uint32_t launches, bench_function *run, void *context, double *seconds)
 {
-    *n = sizeof shapes / sizeof shapes[0];
-    return shapes;
-}
-
-const struct bench_shape *bench_find_shape(const char *name)
-{
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-        if (strcmp(shapes[i].name, name) == 0)
-            return &shapes[i];
-    return NULL;
-}
-
-static double time_one(struct tool_device *on, skv_timer *timer, void (*run)(void *context), void *context)
-{
-    if (on->limits.synchronous) {
-        double start = tool_now();
-        run(context);
-        return tool_now() - start;
-    }
+    struct bench *bench = watch->bench;
+    skv_queue *queue = bench->on->queue;
+    bool device_clock = !watch->host_clock && !bench->on->limits.synchronous;
     uint64_t nanoseconds = 0;
-    TOOL_TRY(skv_timer_start(timer, on->queue));
-    run(context);
-    TOOL_TRY(skv_timer_stop(timer, on->queue));
-    TOOL_TRY(skv_timer_read(timer, &nanoseconds));
-    return (double)nanoseconds * 1e-9;
+    if (device_clock && !run(context))
+        return false;
+    if (device_clock)
+        BENCH_TRY(bench, skv_timer_start(watch->timer, queue));
+    double start = tool_now();
+    for (uint32_t i = 0; i < launches; i++)
+        if (!run(context))
+            return false;
+    if (device_clock) {
+        BENCH_TRY(bench, skv_timer_stop(watch->timer, queue));
+        skv_status status = skv_timer_read(watch->timer, &nanoseconds);
+        watch->host_clock = status == SKV_ERROR_UNSUPPORTED;
+        if (!watch->host_clock)
+            BENCH_TRY(bench, status);
+    } else if (!bench->on->limits.synchronous) {
+        BENCH_TRY(bench, skv_queue_finish(queue));
+    }
+    *seconds = (watch->host_clock || !device_clock ? tool_now() - start : (double)nanoseconds * 1e-9) / launches;
+    return true;
 }
 
-void bench_in_turns(struct tool_device *on, struct bench_series *series, double seconds,
-                    void (*const run[3])(void *context), void *context)
+/* A sample lasts long enough for the clock, and on a device for the host to stay ahead. */
+static uint32_t launches_for(const struct bench *bench, double seconds)
 {
-    skv_timer *timer = NULL;
-    TOOL_TRY(skv_timer_create(on->device, &timer));
-    for (int i = 0; i < 3 && run[i]; i++)
-        run[i](context);
-    TOOL_TRY(skv_queue_finish(on->queue));
+    double least = bench->on->limits.synchronous ? 1e-4 : 2e-3;
+    return seconds >= least ? 1 : seconds * LAUNCHES_MAX <= least ? LAUNCHES_MAX : (uint32_t)ceil(least / seconds);
+}
+
+static bool measure(struct watch *watch, struct bench_series *series, double seconds, bench_function *const run[3],
+                    void *context)
+{
+    struct bench *bench = watch->bench;
+    double once;
+    for (int i = 0; i < 3 && run[i]; i++) {
+        if (!run[i](context))
+            return false;
+        BENCH_TRY(bench, skv_queue_finish(bench->on->queue));
+        if (!time_one(watch, 1, run[i], context, &once))
+            return false;
+        series->launches[i] = launches_for(bench, once);
+    }
     double end = tool_now() + seconds;
-    for (series->n = 0; series->n < BENCH_ROUNDS_MAX && (series->n < 5 || tool_now() < end); series->n++)
+    for (; series->n < BENCH_ROUNDS_MAX && (series->n < 5 || tool_now() < end); series->n++) {
+        if (out_of_time(bench))
+            return series->n >= 3 || bench_may_go_on(bench);
         for (int i = 0; i < 3 && run[i]; i++)
-            series->seconds[i][series->n] = time_one(on, timer, run[i], context);
-    TOOL_TRY(skv_queue_finish(on->queue));
-    skv_timer_destroy(timer);
+            if (!time_one(watch, series->launches[i], run[i], context, &series->seconds[i][series->n]))
+                return false;
+    }
+    return true;
+}
+
+bool bench_in_turns(struct bench *bench, struct bench_series *series, double seconds, bench_function *const run[3],
+                    void *context)
+{
+    struct watch watch = {.bench = bench};
+    series->n = 0;
+    BENCH_TRY(bench, skv_timer_create(bench->on->device, &watch.timer));
+    bool done = measure(&watch, series, seconds, run, context);
+    /* What was enqueued uses the caller's buffers; an earlier reason stays. */
+    skv_status status = skv_queue_finish(bench->on->queue);
+    series->host_clock = watch.host_clock || bench->on->limits.synchronous;
+    skv_timer_destroy(watch.timer);
+    return done && bench_ok(bench, status, "skv_queue_finish");
 }
 
 double bench_median(const double *values, size_t n)
@@ -67,179 +142,34 @@ double bench_median(const double *values, size_t n)
     return tool_median(sorted, n);
 }
 
-double bench_ratio(const struct bench_series *series, int a, int b, double *low, double *high)
+struct bench_ratio bench_ratio_of(double *ratios, size_t n)
 {
-    double ratio[BENCH_ROUNDS_MAX];
+    double middle = tool_median(ratios, n);
+    return (struct bench_ratio){middle, ratios[n / 4], ratios[n - 1 - n / 4]};
+}
+
+struct bench_ratio bench_ratio(const struct bench_series *series, int a, int b)
+{
+    double ratios[BENCH_ROUNDS_MAX];
     for (size_t i = 0; i < series->n; i++)
-        ratio[i] = series->seconds[b][i] / series->seconds[a][i];
-    double middle = tool_median(ratio, series->n);
-    *low = ratio[series->n / 4];
-    *high = ratio[series->n - 1 - series->n / 4];
-    return middle;
+        ratios[i] = series->seconds[b][i] / series->seconds[a][i];
+    return bench_ratio_of(ratios, series->n);
 }
 
-struct part {
-    uint8_t *to;
-    const uint8_t *from;
-    uint64_t to_bytes, from_bytes;
-    uint64_t sum;
-};
-
-/* Eight sums, so that the loop is bound by loads and not by the latency of an addition. */
-static uint64_t read_part(const uint8_t *from, uint64_t n_bytes)
+void bench_note_passes(struct bench *bench, const struct bench_series *series, int i, enum bench_pass pass,
+                       double n_bytes)
 {
-    uint64_t sum[8] = {0};
-    for (uint64_t i = 0; i + sizeof sum <= n_bytes; i += sizeof sum) {
-        uint64_t line[8];
-        memcpy(line, from + i, sizeof line);
-        for (int j = 0; j < 8; j++)
-            sum[j] += line[j];
-    }
-    return sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
+    for (size_t n = 0; n < series->n; n++)
+        if (series->seconds[i][n] > 0)
+            bench->fastest[pass] = fmax(bench->fastest[pass], n_bytes / series->seconds[i][n]);
 }
 
-static void *read_task(void *context)
+struct bench_ratio bench_of_ceiling(struct bench *bench, const struct bench_series *series, int a, int ceiling,
+                                    enum bench_pass pass, double n_bytes)
 {
-    struct part *part = context;
-    part->sum = read_part(part->from, part->from_bytes);
-    return NULL;
-}
-
-/* Reads all of `from` and writes to_bytes: row by row, as a compressor must that keeps the front of each row. */
-static void *copy_task(void *context)
-{
-    struct part *part = context;
-    const uint64_t row = 256;
-    uint64_t n_rows = part->from_bytes / row, kept = n_rows ? part->to_bytes / n_rows : 0;
-    kept = kept < row ? kept : row;
-    for (uint64_t i = 0; i < n_rows; i++) {
-        part->sum += read_part(part->from + i * row + kept / 64 * 64, row - kept / 64 * 64);
-        memcpy(part->to + i * kept, part->from + i * row, kept);
-    }
-    return NULL;
-}
-
-static uint64_t run_parts(void *(*task)(void *), uint8_t *to, const uint8_t *from, uint64_t to_bytes,
-                          uint64_t from_bytes, uint32_t n_threads)
-{
-    struct part part[THREADS_MAX];
-    pthread_t thread[THREADS_MAX];
-    uint64_t sum = 0;
-    n_threads = n_threads < 1 ? 1 : n_threads < THREADS_MAX ? n_threads : THREADS_MAX;
-    uint64_t from_step = from_bytes / n_threads / 4096 * 4096, to_step = to_bytes / n_threads / 64 * 64;
-    for (uint32_t i = 0; i < n_threads; i++) {
-        bool last = i + 1 == n_threads;
-        part[i] =
-            (struct part){to ? to + i * to_step : NULL, from + i * from_step, last ? to_bytes - i * to_step : to_step,
-                          last ? from_bytes - i * from_step : from_step, 0};
-        if (i > 0 && pthread_create(&thread[i], NULL, task, &part[i]) != 0)
-            tool_die(TOOL_FAILED, "cannot start a thread");
-    }
-    task(&part[0]);
-    for (uint32_t i = 0; i < n_threads; i++) {
-        if (i > 0)
-            pthread_join(thread[i], NULL);
-        sum += part[i].sum;
-    }
-    return sum;
-}
-
-double bench_read(const void *from, uint64_t n_bytes, uint32_t n_threads)
-{
-    return (double)run_parts(read_task, NULL, from, 0, n_bytes, n_threads);
-}
-
-/* Keeps the sums of copies alive. */
-static volatile uint64_t sink;
-
-void bench_copy(void *to, const void *from, uint64_t to_bytes, uint64_t from_bytes, uint32_t n_threads)
-{
-    sink = run_parts(copy_task, to, from, to_bytes, from_bytes, n_threads);
-}
-
-static uint16_t encode(float value, skv_dtype dtype)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (dtype == SKV_BF16)
-        return (uint16_t)(bits >> 16);
-    /* Truncation of a normal binary16: good enough for random data. */
-    uint32_t exponent = bits >> 23 & 255;
-    if (exponent < 113)
-        return (uint16_t)(bits >> 16 & 0x8000);
-    return (uint16_t)((bits >> 16 & 0x8000) | (exponent - 112) << 10 | (bits >> 13 & 0x3ff));
-}
-
-/* Roughly normal deviates: a sum of four bytes. */
-static skv_buffer *random_rows(struct tool_device *on, uint64_t n_values, skv_dtype dtype, uint64_t seed)
-{
-    uint16_t *values = tool_alloc(n_values * 2);
-    uint64_t state = seed;
-    for (uint64_t i = 0; i < n_values; i += 2) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        for (uint64_t j = 0; j < 2 && i + j < n_values; j++) {
-            uint32_t part = (uint32_t)(state >> 32 * j);
-            float sum = (float)((part & 255) + (part >> 8 & 255) + (part >> 16 & 255) + (part >> 24)) - 510.0f;
-            values[i + j] = encode(sum / 147.8f, dtype);
-        }
-    }
-    skv_buffer *buffer = tool_buffer(on, n_values * 2, values);
-    free(values);
-    return buffer;
-}
-
-skv_compress_params bench_compress_params(const struct bench_setting *setting, const struct bench_cache *cache, int i)
-{
-    const struct bench_shape *shape = setting->shape;
-    return (skv_compress_params){.struct_size = sizeof(skv_compress_params),
-                                 .n_tokens = shape->n_tokens,
-                                 .in = {{cache->rows[i], 0}, shape->head_dim, shape->n_tokens * shape->head_dim},
-                                 .pool = {cache->layout, {cache->pages[i], 0}, cache->n_blocks}};
-}
-
-void bench_make_cache(struct tool_device *on, const struct bench_setting *setting, struct bench_cache *cache)
-{
-    const struct bench_shape *shape = setting->shape;
-    skv_layout_params params = {.struct_size = sizeof params,
-                                .dtype = setting->dtype,
-                                .head_dim = shape->head_dim,
-                                .n_kv_heads = shape->n_kv_heads,
-                                .kept = setting->kept};
-    skv_layout_head head = {.struct_size = sizeof head};
-    uint64_t per_seq;
-    TOOL_TRY(skv_layout_create(&params, &cache->layout));
-    TOOL_TRY(skv_layout_get_head(cache->layout, 0, &head));
-    TOOL_TRY(skv_layout_blocks(cache->layout, shape->n_tokens, &per_seq));
-    cache->n_blocks = per_seq * shape->n_seqs;
-    TOOL_TRY(skv_layout_pool_bytes(cache->layout, cache->n_blocks, &cache->pool_bytes));
-    uint64_t n_rows = shape->n_tokens * shape->n_seqs * shape->n_kv_heads;
-    cache->rows_bytes = n_rows * shape->head_dim * 2;
-    cache->record_bytes = n_rows * head.row_stride;
-    int32_t *table = tool_alloc(cache->n_blocks * sizeof *table);
-    for (uint64_t i = 0; i < cache->n_blocks; i++)
-        table[i] = (int32_t)i;
-    cache->table = tool_buffer(on, cache->n_blocks * sizeof *table, table);
-    free(table);
-    for (int i = 0; i < 2; i++) {
-        cache->rows[i] = random_rows(on, cache->rows_bytes / 2, setting->dtype, 88172645463325252ull + (uint64_t)i);
-        cache->pages[i] = tool_buffer(on, cache->pool_bytes, NULL);
-        skv_compress_params compress = bench_compress_params(setting, cache, i);
-        for (uint32_t s = 0; s < shape->n_seqs; s++) {
-            compress.in.data.offset = s * (cache->rows_bytes / shape->n_seqs);
-            compress.first_slot = s * per_seq * 64;
-            TOOL_TRY(skv_compress(on->queue, &compress));
-        }
-    }
-}
-
-void bench_free_cache(struct bench_cache *cache)
-{
-    for (int i = 0; i < 2; i++) {
-        skv_buffer_destroy(cache->rows[i]);
-        skv_buffer_destroy(cache->pages[i]);
-    }
-    skv_buffer_destroy(cache->table);
-    skv_layout_destroy(cache->layout);
+    double ratios[BENCH_ROUNDS_MAX];
+    bench_note_passes(bench, series, ceiling, pass, n_bytes);
+    for (size_t i = 0; i < series->n; i++)
+        ratios[i] = bench->fastest[pass] > 0 ? n_bytes / bench->fastest[pass] / series->seconds[a][i] : 0;
+    return bench_ratio_of(ratios, series->n);
 }

@@ -38,12 +38,12 @@ def run_join(asked: argparse.Namespace) -> int:
 
 def run_html(asked: argparse.Namespace) -> int:
     refuse_measurements(asked.output)
-    write(asked.output, page.html_report(load_all([asked.input])))
+    write(asked.output, page.html_report(load_all([asked.input]), asked.ratios))
     return 0
 
 
 def run_markdown(asked: argparse.Namespace) -> int:
-    sys.stdout.write(writers.markdown(load_all([asked.input])))
+    sys.stdout.write(writers.markdown(load_all([asked.input]), asked.ratios))
     return 0
 
 
@@ -80,10 +80,13 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("html", help="one page that needs no network")
     command.add_argument("input", metavar="IN.json")
     command.add_argument("output", metavar="OUT.html")
+    command.add_argument("--ratios", action="store_true", help="leave out times and rates")
     command.set_defaults(run=run_html)
     for name, run in (("markdown", run_markdown), ("csv", run_csv)):
         command = commands.add_parser(name, help="to the standard output")
         command.add_argument("input", metavar="IN.json")
+        if run is run_markdown:
+            command.add_argument("--ratios", action="store_true", help="leave out times and rates")
         command.set_defaults(run=run)
     command = commands.add_parser("compare", help="changes beyond noise")
     command.add_argument("old", metavar="OLD.json")

@@ -7,7 +7,8 @@ from .results import CEILINGS, Measurement, Source, Spread, Unusable, measuremen
 from .tables import Table, ratio_name, ratio_text, series_names, setting_text, time_name, time_text
 
 SLOWER = "slower"
-AGAINST = {"speed_over_dense": "dense", "fraction_of_read": "read", "copy_speed": "copy"}
+AGAINST = {"speed_over_dense": "dense", "run_of_256_over_dense": "dense", "fraction_of_read": "read",
+           "fraction_of_copy": "copy", "copy_speed": "copy"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from . import plots, tables
 from .results import Measurement, Source, measurements
 from .tables import Table
 
-WRAPPING = ("kernel", "command", "why", "what", "driver", "machine")
+WRAPPING = ("kernel", "command", "why", "what", "driver", "machine", "by", "host", tables.OVER_PEER)
 
 
 def style() -> str:
@@ -67,15 +67,21 @@ def folded(table: Table, marks: Marks, kind: str, unit: str, opened: bool = Fals
             f"{table_html(table, marks, kind)}</details>")
 
 
-def side_section(found: list[Measurement], marks: Marks) -> str:
-    sides = tables.side_by_side(found)
+def shown(several: list[Table], ratios_only: bool) -> list[Table]:
+    return [table for table in map(tables.without_times, several) if table] if ratios_only else several
+
+
+def side_section(found: list[Measurement], marks: Marks, ratios_only: bool) -> str:
+    sides = shown(tables.side_by_side(found), ratios_only)
     parts = "\n".join(folded(table, marks, "cards", "setting", table is sides[0]) for table in sides)
     return section("Side by side", sides[0].note, parts) if sides else ""
 
 
-def measurements_section(found: list[Measurement], marks: Marks) -> str:
-    parts = "\n".join(folded(table, marks, "wide", "measurement") for table in tables.op_tables(found))
-    return section("All measurements", "Ratios first, times second. " + tables.SHORT_RULE, parts) if found else ""
+def measurements_section(found: list[Measurement], marks: Marks, ratios_only: bool) -> str:
+    several = shown(tables.op_tables(found), ratios_only)
+    parts = "\n".join(folded(table, marks, "wide", "measurement") for table in several)
+    order = "Ratios only. " if ratios_only else "Ratios first, times second. "
+    return section("All measurements", order + tables.SHORT_RULE, parts) if several else ""
 
 
 def legend(marks: Marks, drawn: list[plots.Plot]) -> str:
@@ -110,17 +116,19 @@ def all_plots(found: list[Measurement], marks: Marks) -> str:
 
 
 def heading(sources: list[Source]) -> str:
-    machines = list(dict.fromkeys(source.machine for source in sources))
+    measured = [source for source in sources if source.measurements] or sources
+    machines = list(dict.fromkeys(source.machine for source in measured))
     revisions = list(dict.fromkeys(source.revision for source in sources))
     return (f"<header><h1>skv bench</h1><p>{escape(', '.join(machines) or 'no files')}; "
             f"revision {escape(', '.join(revisions) or 'unknown')}</p></header>")
 
 
-def html_report(sources: list[Source]) -> str:
+def html_report(sources: list[Source], ratios_only: bool = False) -> str:
     found = measurements(sources)
     marks = Marks(found)
-    body = [heading(sources), table_section(tables.summary(found), marks), all_plots(found, marks),
-            side_section(found, marks), measurements_section(found, marks),
+    first = shown([table for table in (tables.summary(found), tables.ceilings(found)) if table], ratios_only)
+    body = [heading(sources), *(table_section(table, marks) for table in first), all_plots(found, marks),
+            side_section(found, marks, ratios_only), measurements_section(found, marks, ratios_only),
             table_section(tables.skipped(sources), marks), table_section(tables.files(sources), marks)]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

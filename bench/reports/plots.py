@@ -175,7 +175,8 @@ def point_of(found: Measurement, x: float) -> Point:
 
 
 def speeds(found: list[Measurement]) -> list[Measurement]:
-    return [each for each in found if "speed_over_dense" in each.ratios]
+    """An amortized row says once more what the row of its attention says."""
+    return [each for each in found if "speed_over_dense" in each.ratios and each.op != "amortized"]
 
 
 def roofline(found: list[Measurement]) -> Plot | None:

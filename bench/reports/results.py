@@ -13,6 +13,10 @@ JOINED = "skv-bench-joined"
 SCHEMA_VERSION = 1
 CEILINGS = ("read", "copy")
 DTYPES = ("f16", "bf16")
+OUTCOMES = ("skipped", "unsupported", "failed")
+PEER = "peer"
+OWN_TIMES = {"attend": "sparse", PEER: "dense"}
+NO_DTYPE = "–"
 
 
 class Unusable(Exception):
@@ -52,6 +56,8 @@ class Measurement:
     threads: int
     bytes_of_dense: float | None
     error: float | None
+    bytes_moved: int | None
+    break_even_tokens: float | None
     ratios: dict[str, Spread]
     times: dict[str, Spread]
 
@@ -77,8 +83,28 @@ class Measurement:
     @property
     def own_time(self) -> str | None:
         """The time that the ratios judge."""
-        name = "sparse" if self.op == "attend" else self.op
+        name = OWN_TIMES.get(self.op, self.op)
         return name if name in self.times else None
+
+    @property
+    def byte_limit(self) -> float | None:
+        """What attention can gain that waits for nothing but memory."""
+        return 1 / self.bytes_of_dense if self.bytes_of_dense else None
+
+    @property
+    def is_ceiling(self) -> bool:
+        """A pass over memory by itself, which has no shape."""
+        return self.op in CEILINGS
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A case without a measurement, and its reason."""
+
+    what: str
+    outcome: str
+    why: str
+    fields: dict
 
 
 @dataclass
@@ -91,7 +117,9 @@ class Source:
     driver: str
     revision: str
     command: str | None
-    skipped: list[tuple[str, str]]
+    started: str | None
+    host: str | None
+    skipped: list[Skipped]
     raw: dict
     measurements: list[Measurement] = field(default_factory=list)
 
@@ -184,17 +212,33 @@ def read_spreads(entry: Object) -> tuple[dict[str, Spread], dict[str, Spread]]:
     return ratios, times
 
 
+def read_ceiling(entry: Object, machine: str, op: str) -> Measurement:
+    """Its place among measurements is filled with ones."""
+    moved = entry.integer("bytes", 1)
+    entry.get(op)
+    ratios, times = read_spreads(entry)
+    return Measurement(
+        machine, op, entry.text("device"), entry.text("variant"), entry.text("kernel"), f"{moved / 2**20:g} MiB moved",
+        1, 1, 1, 1, 1, 1, NO_DTYPE, entry.integer("threads", 0), None, None, moved, None, ratios, times)
+
+
 def read_measurement(where: str, machine: str, value: object) -> Measurement:
     entry = Object(where, value)
-    op, dtype = entry.text("op"), entry.text("dtype")
+    op = entry.text("op")
+    if op in CEILINGS:
+        entry.where = f"{where} ({op})"
+        return read_ceiling(entry, machine, op)
+    dtype = entry.text("dtype")
     entry.where = where = f"{where} ({op} {entry.text('shape')})"
     if dtype not in DTYPES:
         raise Unusable(where, "dtype", dtype, f"it must be one of {', '.join(DTYPES)}")
     if op == "attend":
         for name in ("compressed_bytes", "dense_bytes", "speed_over_dense", "sparse", "dense"):
             entry.get(name)
-    elif op in ("compress", "append", "decompress"):
+    elif op in ("amortized", "compress", "append", "decompress"):
         entry.get(op)
+    elif op == PEER:
+        entry.get("dense")
     ratios, times = read_spreads(entry)
     if not times:
         raise Unusable(where, "op", op, "it must come with at least one time")
@@ -203,15 +247,31 @@ def read_measurement(where: str, machine: str, value: object) -> Measurement:
         entry.integer("n_seqs", 1), entry.integer("n_q_heads", 1), entry.integer("n_kv_heads", 1),
         entry.integer("head_dim", 1), entry.integer("n_tokens", 1), entry.integer("kept", 1), dtype,
         entry.integer("threads", 0), read_bytes(entry),
-        entry.number("error") if "error" in entry.fields else None, ratios, times)
+        entry.number("error") if "error" in entry.fields else None, None,
+        entry.number("break_even_tokens") if "break_even_tokens" in entry.fields else None, ratios, times)
 
 
-def read_skipped(report: Object) -> list[tuple[str, str]]:
+def read_skipped(report: Object) -> list[Skipped]:
     skipped = []
     for i, value in enumerate(report.items("skipped") if "skipped" in report.fields else []):
         entry = Object(f"{report.where}: skipped[{i}]", value)
-        skipped.append((entry.text("what"), entry.text("why")))
+        outcome = entry.text("outcome") if "outcome" in entry.fields else OUTCOMES[0]
+        if outcome not in OUTCOMES:
+            raise Unusable(entry.where, "outcome", outcome, f"it must be one of {', '.join(OUTCOMES)}")
+        fields = {name: printable(field) if isinstance(field, str) else field for name, field in entry.fields.items()
+                  if isinstance(field, str | int | float)}
+        skipped.append(Skipped(entry.text("what"), outcome, entry.text("why"), fields))
     return skipped
+
+
+def read_host(report: Object) -> str | None:
+    """The system, and how busy it was: a shared machine shows in its load."""
+    if "host" not in report.fields:
+        return None
+    host = Object(f"{report.where}: host", report.get("host"))
+    parts = [host.text("system")] if "system" in host.fields else []
+    loads = [f"{host.number(name):.1f}" for name in ("load_before", "load_after") if name in host.fields]
+    return ", ".join(parts + ([f"load {' to '.join(loads)}"] if loads else [])) or None
 
 
 def read_command(report: Object) -> str | None:
@@ -225,7 +285,9 @@ def read_source(where: str, name: str, value: object) -> Source:
     report = Object(where, value)
     check_schema(report, SCHEMA)
     source = Source(printable(name), report.text("machine"), report.text("device"), report.text("driver"),
-                    report.text("revision"), read_command(report), read_skipped(report), report.fields)
+                    report.text("revision"), read_command(report),
+                    report.text("started") if "started" in report.fields else None, read_host(report),
+                    read_skipped(report), report.fields)
     source.measurements = [read_measurement(f"{where}: results[{i}]", source.machine, entry)
                            for i, entry in enumerate(report.items("results"))]
     return source

@@ -25,6 +25,11 @@ def ratio(median: float, spread: float = 0.01) -> dict:
     return {"median": median, "lower_quartile": median * (1 - spread), "upper_quartile": median * (1 + spread)}
 
 
+def ceiling(op: str = "read", moved: int = 1 << 28, median: float = 1e7, **more: object) -> dict:
+    return {"op": op, "device": "cpu", "variant": "avx2, 2 threads", "kernel": "the harness", "threads": 2,
+            "bytes": moved, op: times(median)} | more
+
+
 def measurement(op: str = "attend", *, n_tokens: int = 4096, kept: int = 64, **more: object) -> dict:
     found = {"op": op, "device": "cpu", "variant": "avx2, 2 threads", "kernel": "k", "shape": f"1/32/8/{n_tokens}/128",
              "n_seqs": 1, "n_q_heads": 32, "n_kv_heads": 8, "head_dim": 128, "n_tokens": n_tokens, "kept": kept,
@@ -33,6 +38,13 @@ def measurement(op: str = "attend", *, n_tokens: int = 4096, kept: int = 64, **m
         found |= {"compressed_bytes": n_tokens * (kept + 8), "dense_bytes": n_tokens * 128,
                   "speed_over_dense": ratio(1.5), "fraction_of_read": ratio(0.8), "sparse": times(1e6),
                   "dense": times(1.5e6), "read": times(0.8e6)}
+    elif op == "peer":
+        found |= {"variant": "torch, cuDNN", "kept": 128, "error": 1e-4, "fraction_of_read": ratio(0.9),
+                  "dense": times(1.2e6), "read": times(1e6)}
+    elif op == "amortized":
+        found |= {"compressed_bytes": n_tokens * (kept + 8), "dense_bytes": n_tokens * 128,
+                  "speed_over_dense": ratio(1.4), "run_of_256_over_dense": ratio(1.2), "amortized": times(1.1e6),
+                  "dense": times(1.5e6), "prefill": times(4e6), "break_even_tokens": 10.0}
     elif op == "compress":
         found |= {"compress": times(2e6), "copy_speed": ratio(0.6), "copy": times(1.2e6)}
     else:

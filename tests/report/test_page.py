@@ -7,7 +7,7 @@ import re
 import unittest
 from html.parser import HTMLParser
 
-from support import HOSTILE, Case, measurement, ratio, results, sweep_results, times
+from support import HOSTILE, Case, ceiling, measurement, ratio, results, sweep_results, times
 
 from reports import plots
 from reports.results import load
@@ -47,6 +47,9 @@ class Balance(HTMLParser):
 
 
 class Html(Case):
+    def measured(self, *found: dict) -> list:
+        return load(self.file("in.json", results(*found)))[0].measurements
+
     def test_is_well_formed_and_alone(self) -> None:
         page = self.page(sweep_results())
         tags = Balance(page).tags
@@ -96,6 +99,15 @@ class Html(Case):
                                          skipped=[{"what": "attend g8", "why": "out of memory"}]))).text
         for words in ("Skipped", "attend g8", "out of memory", "skv bench", "0abc123", "Machine A"):
             self.assertIn(words, full)
+
+    def test_memory_and_amortized(self) -> None:
+        found = Balance(self.page(results(ceiling(), measurement(), measurement("amortized"))))
+        for words in ("Memory", "26.8 GB/s (26.6–27.1)", "256 MiB moved", "even after, tokens", "byte limit"):
+            self.assertIn(words, found.text)
+        self.assertNotIn("Memory", Balance(self.page(results(measurement()))).text)
+
+    def test_amortized_is_not_drawn_over_its_attention(self) -> None:
+        self.assertEqual(len(plots.speeds(self.measured(measurement(), measurement("amortized")))), 1)
 
     def test_no_results(self) -> None:
         Balance(self.page(results()))

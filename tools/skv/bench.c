@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * skv bench: the options, and the loops over what they ask for.
+ * skv bench: the loops over what is asked for. Its options are in bench_options.c.
  */
 #include "bench/bench.h"
 
 #include <errno.h>
-#include <getopt.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
 
-#define LIST_MAX 32
+#include "bench_options.h"
+
 #define SCHEMA "skv-bench"
 #define SCHEMA_VERSION 1
 
@@ -17,236 +20,258 @@
 #define SKV_REVISION "unknown"
 #endif
 
-struct list {
-    size_t n;
-    char *item[LIST_MAX];
+static const struct {
+    const char *name;
+    bool stream;
+    bench_case *run;
+} ops[] = {{"read", true, bench_read},
+           {"copy", true, bench_copy},
+           {"attend", false, bench_attend},
+           {"amortized", false, bench_amortized},
+           {"compress", false, bench_compress},
+           {"append", false, bench_append},
+           {"decompress", false, bench_decompress}};
+
+/* A run of all cases, and how far it is. */
+struct run {
+    struct bench bench;
+    const struct bench_options *options;
+    cJSON *report;
+    struct bench_shape *shapes;
+    size_t n_shapes, n_cases, i_case;
 };
 
-struct plan {
-    const char *device, *json;
-    struct list isa, ops, shapes, kept, dtypes, threads;
-    double seconds;
-};
-
-static void split(char *text, struct list *list)
+static double load_average(void)
 {
-    list->n = 0;
-    for (char *item = strtok(text, ","); item; item = strtok(NULL, ",")) {
-        if (list->n == LIST_MAX)
-            tool_die(TOOL_USAGE, "bench: more than %d items in a list", LIST_MAX);
-        list->item[list->n++] = item;
+    double load = NAN;
+    return getloadavg(&load, 1) == 1 ? load : NAN;
+}
+
+/* What else ran on the machine shows in its load. */
+static void add_host(cJSON *report)
+{
+    struct utsname system;
+    char text[256];
+    cJSON *host = cJSON_AddObjectToObject(report, "host");
+    if (uname(&system) == 0) {
+        snprintf(text, sizeof text, "%.60s %.60s", system.sysname, system.machine);
+        cJSON_AddStringToObject(host, "system", text);
     }
-    if (list->n == 0)
-        tool_die(TOOL_USAGE, "bench: an empty list");
+    cJSON_AddNumberToObject(host, "load_before", load_average());
 }
 
-static uint32_t number(const char *text, const char *what, uint32_t most)
-{
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    if (*end || end == text || value < 1 || value > most)
-        tool_die(TOOL_USAGE, "bench: %s is \"%s\"; it must be from 1 to %u", what, text, most);
-    return (uint32_t)value;
-}
-
-/* A name, or B/Hq/Hkv/T/D. */
-static const struct bench_shape *parse_shape(const char *text, struct bench_shape *custom)
-{
-    const struct bench_shape *found = bench_find_shape(text);
-    unsigned long long n_tokens;
-    if (found)
-        return found;
-    custom->name = text;
-    if (sscanf(text, "%u/%u/%u/%llu/%u", &custom->n_seqs, &custom->n_q_heads, &custom->n_kv_heads, &n_tokens,
-               &custom->head_dim) == 5) {
-        custom->n_tokens = n_tokens;
-        return custom;
-    }
-    size_t n;
-    const struct bench_shape *known = bench_shapes(&n);
-    fprintf(stderr, "shapes:");
-    for (size_t i = 0; i < n; i++)
-        fprintf(stderr, " %s", known[i].name);
-    tool_die(TOOL_USAGE, "\nbench: shape \"%s\" is unknown; give a name or SEQUENCES/QHEADS/KVHEADS/TOKENS/HEADDIM",
-             text);
-}
-
-static void run_op(const char *op, struct tool_device *on, const struct bench_setting *setting, cJSON *results)
-{
-    static const struct {
-        const char *name;
-        void (*run)(struct tool_device *on, const struct bench_setting *setting, cJSON *results);
-    } ops[] = {{"attend", bench_attend},
-               {"compress", bench_compress},
-               {"append", bench_append},
-               {"decompress", bench_decompress}};
-    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
-        if (strcmp(op, ops[i].name) == 0) {
-            ops[i].run(on, setting, results);
-            fflush(stdout);
-            return;
-        }
-    tool_die(TOOL_USAGE, "bench: operation \"%s\" is unknown; there are attend, compress, append, decompress", op);
-}
-
-static void run_settings(struct tool_device *on, const struct plan *plan, uint32_t n_threads, cJSON *results)
-{
-    for (size_t s = 0; s < plan->shapes.n; s++) {
-        struct bench_shape custom;
-        const struct bench_shape *shape = parse_shape(plan->shapes.item[s], &custom);
-        for (size_t o = 0; o < plan->ops.n; o++)
-            for (size_t d = 0; d < plan->dtypes.n; d++)
-                for (size_t k = 0; k < plan->kept.n; k++) {
-                    bool bf16 = strcmp(plan->dtypes.item[d], "bf16") == 0;
-                    if (!bf16 && strcmp(plan->dtypes.item[d], "f16") != 0)
-                        tool_die(TOOL_USAGE, "bench: dtype is \"%s\"; it must be f16 or bf16", plan->dtypes.item[d]);
-                    struct bench_setting setting = {.shape = shape,
-                                                    .kept = number(plan->kept.item[k], "kept", 512),
-                                                    .n_threads = n_threads,
-                                                    .dtype = bf16 ? SKV_BF16 : SKV_F16,
-                                                    .seconds = plan->seconds};
-                    /* Budgets are meant for head_dim 128. */
-                    setting.kept = setting.kept * shape->head_dim / 128;
-                    setting.kept = setting.kept ? setting.kept : 1;
-                    tool_progress("%s %s k=%u", plan->ops.item[o], shape->name, setting.kept);
-                    run_op(plan->ops.item[o], on, &setting, results);
-                }
-    }
-}
-
-static const char usage[] = "usage: skv bench [OPTIONS]     (lists are separated by commas)\n"
-                            "  --device ID      what to measure (default: SKV_DEVICE, else automatic)\n"
-                            "  --isa LIST       CPU levels, e.g. scalar,avx2; default: the best\n"
-                            "  --threads LIST   CPU threads; default: 1 and all\n"
-                            "  --op LIST        attend,compress,append,decompress (default: all)\n"
-                            "  --shape LIST     names or SEQUENCES/QHEADS/KVHEADS/TOKENS/HEADDIM\n"
-                            "  --kept LIST      survivors per 128 channels (default: 64,40)\n"
-                            "  --dtype LIST     f16,bf16\n"
-                            "  --preset NAME    quick (a minute; the default) or full\n"
-                            "  --seconds S      for each measurement\n"
-                            "  --json FILE      all samples\n";
-
-static void parse(int argc, char **argv, struct plan *plan)
-{
-    static char quick_shapes[] = "g1-64k,g4-64k", quick_types[] = "f16,bf16", kept[] = "64,40";
-    static char full_shapes[] = "g1-64k,g4-64k,g8-64k,g1-cache,llama-2-7b-4k,llama-3-8b-8k,llama-3-8b-32k,"
-                                "qwen2.5-7b-16k,smollm2-135m-8k";
-    static char ops[] = "attend,compress,append,decompress";
-    static const struct option options[] = {
-        {"device", required_argument, NULL, 'd'},  {"isa", required_argument, NULL, 'i'},
-        {"threads", required_argument, NULL, 't'}, {"op", required_argument, NULL, 'o'},
-        {"shape", required_argument, NULL, 's'},   {"kept", required_argument, NULL, 'k'},
-        {"dtype", required_argument, NULL, 'y'},   {"preset", required_argument, NULL, 'p'},
-        {"seconds", required_argument, NULL, 'n'}, {"json", required_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {0}};
-    plan->seconds = 0.6;
-    split(quick_shapes, &plan->shapes);
-    split(quick_types, &plan->dtypes);
-    split(kept, &plan->kept);
-    split(ops, &plan->ops);
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
-        switch (option) {
-        case 'd':
-            plan->device = optarg;
-            break;
-        case 'i':
-            split(optarg, &plan->isa);
-            break;
-        case 't':
-            split(optarg, &plan->threads);
-            break;
-        case 'o':
-            split(optarg, &plan->ops);
-            break;
-        case 's':
-            split(optarg, &plan->shapes);
-            break;
-        case 'k':
-            split(optarg, &plan->kept);
-            break;
-        case 'y':
-            split(optarg, &plan->dtypes);
-            break;
-        case 'p':
-            if (strcmp(optarg, "full") == 0) {
-                split(full_shapes, &plan->shapes);
-                plan->seconds = 2;
-            } else if (strcmp(optarg, "quick") != 0) {
-                tool_die(TOOL_USAGE, "bench: preset is \"%s\"; it must be quick or full", optarg);
-            }
-            break;
-        case 'n':
-            plan->seconds = strtod(optarg, NULL);
-            if (!(plan->seconds > 0 && plan->seconds <= 600))
-                tool_die(TOOL_USAGE, "bench: seconds is \"%s\"; it must be above 0, up to 600", optarg);
-            break;
-        case 'j':
-            plan->json = optarg;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            exit(TOOL_OK);
-        default:
-            fputs(usage, stderr);
-            exit(TOOL_USAGE);
-        }
-    if (optind < argc)
-        tool_die(TOOL_USAGE, "bench: unexpected argument \"%s\"", argv[optind]);
-}
-
-static cJSON *start_report(const struct tool_device *on)
+static cJSON *start_report(const struct tool_device *on, int argc, char **argv)
 {
     cJSON *report = cJSON_CreateObject();
     cJSON_AddStringToObject(report, "schema", SCHEMA);
     cJSON_AddNumberToObject(report, "schema_version", SCHEMA_VERSION);
     cJSON_AddNumberToObject(report, "skv_version", skv_version());
     cJSON_AddStringToObject(report, "revision", SKV_REVISION);
+    cJSON *command = cJSON_AddArrayToObject(report, "command");
+    cJSON_AddItemToArray(command, cJSON_CreateString("skv"));
+    for (int i = 0; i < argc; i++)
+        cJSON_AddItemToArray(command, cJSON_CreateString(argv[i]));
     cJSON_AddStringToObject(report, "device", on->info.id);
     cJSON_AddStringToObject(report, "machine", on->info.name);
     cJSON_AddStringToObject(report, "driver", on->info.driver);
     cJSON_AddNumberToObject(report, "compute_units", on->info.compute_units);
+    char started[32];
+    time_t now = time(NULL);
+    if (strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now)))
+        cJSON_AddStringToObject(report, "started", started);
+    add_host(report);
     return report;
 }
 
+/* After each case, beside the file and then in its place: whatever ends the program, what was measured is there. */
 static void write_json(const cJSON *report, const char *path)
 {
-    FILE *file = fopen(path, "w");
-    char *text = cJSON_Print(report);
-    if (!file || fputs(text, file) == EOF || fclose(file) != 0)
+    char *text = cJSON_Print(report), *beside = tool_alloc(strlen(path) + 8);
+    sprintf(beside, "%s.part", path);
+    FILE *file = fopen(beside, "w");
+    if (!text || !file || fputs(text, file) == EOF || fputc('\n', file) == EOF || fclose(file) != 0 ||
+        rename(beside, path) != 0)
         tool_die(TOOL_FAILED, "%s: %s", path, strerror(errno));
+    free(beside);
     cJSON_free(text);
+}
+
+/* The shape before this one that asks for the same: models often agree. */
+static const struct bench_shape *twin(const struct run *run, const struct bench_shape *shape)
+{
+    for (const struct bench_shape *other = run->shapes; other < shape; other++)
+        if (other->n_seqs == shape->n_seqs && other->n_q_heads == shape->n_q_heads &&
+            other->n_kv_heads == shape->n_kv_heads && other->head_dim == shape->head_dim &&
+            other->n_tokens == shape->n_tokens && (!other->max_tokens || other->n_tokens <= other->max_tokens))
+            return other;
+    return NULL;
+}
+
+static bool may_measure(struct run *run, const struct bench_setting *setting)
+{
+    struct bench *bench = &run->bench;
+    const struct bench_shape *shape = setting->shape, *same = shape ? twin(run, shape) : NULL;
+    if (!bench_may_go_on(bench))
+        return false;
+    if (shape && shape->max_tokens && shape->n_tokens > shape->max_tokens)
+        return bench_fail(bench, "skipped", "the model's context ends at %llu tokens",
+                          (unsigned long long)shape->max_tokens);
+    if (same)
+        return bench_fail(bench, "skipped", "the same numbers as %s: see there", same->name);
+    return true;
+}
+
+/* Measures, or says why not; time that is left is shared out among the cases that are left. */
+static void run_case(struct run *run, size_t i_op, struct bench_setting *setting)
+{
+    struct bench *bench = &run->bench;
+    double left = bench->deadline - tool_now(), share = left / (double)(run->n_cases - run->i_case++) / 2;
+    setting->seconds = fmin(run->options->seconds, fmax(share, 0.02));
+    tool_progress("%zu of %zu: %s %s", run->i_case, run->n_cases, ops[i_op].name,
+                  setting->shape ? setting->shape->name : "");
+    if (!may_measure(run, setting) || !ops[i_op].run(bench, setting)) {
+        bench->n_failed += strcmp(bench->outcome, "failed") == 0;
+        bench_add_skipped(bench, ops[i_op].name, setting);
+    }
+    fflush(stdout);
+    if (run->options->json)
+        write_json(run->report, run->options->json);
+}
+
+static size_t find_op(const cJSON *name)
+{
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
+        if (strcmp(cJSON_GetStringValue(name), ops[i].name) == 0)
+            return i;
+    tool_die(TOOL_USAGE,
+             "bench: operation \"%s\" is unknown; there are read, copy, attend, amortized, compress, "
+             "append, decompress",
+             cJSON_GetStringValue(name));
+}
+
+/* All operations of one kind in a setting. */
+static void run_ops(struct run *run, bool streams, struct bench_setting *setting)
+{
+    const cJSON *op;
+    cJSON_ArrayForEach(op, run->options->ops)
+    {
+        size_t i_op = find_op(op);
+        if (ops[i_op].stream == streams)
+            run_case(run, i_op, setting);
+    }
+}
+
+static void run_device(struct run *run, uint32_t n_threads)
+{
+    const struct bench_options *options = run->options;
+    const cJSON *dtype, *kept;
+    struct bench_setting stream = {.n_threads = n_threads};
+    run_ops(run, true, &stream);
+    for (size_t s = 0; s < run->n_shapes; s++)
+        cJSON_ArrayForEach(dtype, options->dtypes) cJSON_ArrayForEach(kept, options->kept)
+        {
+            const struct bench_shape *shape = &run->shapes[s];
+            /* Budgets are meant for head_dim 128. */
+            uint32_t k = (uint32_t)(cJSON_GetNumberValue(kept) * shape->head_dim / 128);
+            struct bench_setting setting = {.shape = shape,
+                                            .kept = k ? k : 1,
+                                            .n_threads = n_threads,
+                                            .dtype = strcmp(cJSON_GetStringValue(dtype), "bf16") ? SKV_F16 : SKV_BF16};
+            run_ops(run, false, &setting);
+        }
+}
+
+/* A level that this machine lacks is one row. */
+static void add_unopened(struct run *run, const char *isa)
+{
+    char what[64];
+    cJSON *row = cJSON_CreateObject();
+    snprintf(what, sizeof what, "everything at CPU level %s", isa);
+    cJSON_AddStringToObject(row, "what", what);
+    cJSON_AddStringToObject(row, "outcome", "unsupported");
+    cJSON_AddStringToObject(row, "why", skv_error_message());
+    cJSON_AddItemToArray(run->bench.skipped, row);
+    printf("%s: unsupported: %s\n", what, skv_error_message());
+}
+
+/* False when the device cannot be opened, which was added as a row. */
+static bool run_threads(struct run *run, const char *id, const char *isa, uint32_t n_threads)
+{
+    struct tool_device on;
+    if (tool_try_open(&on, id, isa, n_threads) != SKV_OK) {
+        if (!isa)
+            tool_die(TOOL_FAILED, "bench: %s", skv_error_message());
+        add_unopened(run, isa);
+        return false;
+    }
+    run->bench.on = &on;
+    memset(run->bench.fastest, 0, sizeof run->bench.fastest);
+    run_device(run, n_threads);
+    bench_free_cache(&run->bench);
+    tool_close(&on);
+    return true;
+}
+
+static void run_devices(struct run *run, const char *id, bool cpu)
+{
+    const cJSON *isa, *threads;
+    size_t n_each = run->n_cases / (size_t)cJSON_GetArraySize(run->options->isa), i_isa = 0;
+    cJSON_ArrayForEach(isa, run->options->isa)
+    {
+        cJSON_ArrayForEach(threads, run->options->threads)
+        {
+            uint32_t n_threads = cpu ? (uint32_t)cJSON_GetNumberValue(threads) : 0;
+            if (!run_threads(run, id, cpu ? cJSON_GetStringValue(isa) : NULL, n_threads))
+                break;
+        }
+        run->i_case = ++i_isa * n_each;
+    }
+}
+
+static void count_cases(struct run *run)
+{
+    const struct bench_options *options = run->options;
+    const cJSON *op;
+    size_t n_settings =
+        run->n_shapes * (size_t)cJSON_GetArraySize(options->dtypes) * (size_t)cJSON_GetArraySize(options->kept);
+    cJSON_ArrayForEach(op, options->ops) run->n_cases += ops[find_op(op)].stream ? 1 : n_settings;
+    run->n_cases *= (size_t)cJSON_GetArraySize(options->isa) * (size_t)cJSON_GetArraySize(options->threads);
 }
 
 int tool_bench(int argc, char **argv)
 {
-    struct plan plan = {0};
+    struct bench_options options;
     struct tool_device on;
-    parse(argc, argv, &plan);
-    tool_open(&on, plan.device, NULL, 0);
-    cJSON *report = start_report(&on);
-    cJSON *results = cJSON_AddArrayToObject(report, "results");
-    char one[] = "1", all[16];
-    snprintf(all, sizeof all, "%u", on.info.compute_units);
+    cJSON *shape;
+    bench_parse_options(argc, argv, &options);
+    struct run run = {.options = &options};
+    run.shapes = tool_alloc((size_t)cJSON_GetArraySize(options.shapes) * sizeof *run.shapes);
+    cJSON_ArrayForEach(shape, options.shapes)
+        bench_parse_shape(cJSON_GetStringValue(shape), &run.shapes[run.n_shapes++]);
+    tool_open(&on, options.device, NULL, 0);
     bool cpu = strcmp(on.info.backend, "cpu") == 0;
-    if (plan.threads.n == 0) {
-        plan.threads.n = cpu && on.info.compute_units > 1 ? 2 : 1;
-        plan.threads.item[0] = cpu ? one : all;
-        plan.threads.item[1] = all;
-    }
-    if (plan.isa.n == 0)
-        plan.isa.n = 1; /* item NULL: the best */
+    bench_default_lists(&options, cpu, on.info.compute_units);
+    count_cases(&run);
+    run.report = start_report(&on, argc, argv);
+    run.bench.results = cJSON_AddArrayToObject(run.report, "results");
+    run.bench.skipped = cJSON_AddArrayToObject(run.report, "skipped");
+    run.bench.time_budget = options.time_budget;
+    run.bench.deadline = options.time_budget > 0 ? tool_now() + options.time_budget : INFINITY;
     printf("%s: %s, %s\nratios are medians of rounds in turns, quartiles in brackets; k is per row\n", on.info.id,
            on.info.name, on.info.variant);
     tool_close(&on);
-    for (size_t i = 0; i < plan.isa.n; i++)
-        for (size_t t = 0; t < plan.threads.n; t++) {
-            uint32_t n_threads = cpu ? number(plan.threads.item[t], "threads", 1024) : 0;
-            tool_open(&on, plan.device, cpu ? plan.isa.item[i] : NULL, n_threads);
-            run_settings(&on, &plan, n_threads, results);
-            tool_close(&on);
-        }
-    if (plan.json)
-        write_json(report, plan.json);
-    cJSON_Delete(report);
-    return TOOL_OK;
+    bench_catch_interrupt();
+    /* Rather now than after the first case. */
+    if (options.json)
+        write_json(run.report, options.json);
+    run_devices(&run, options.device ? options.device : on.info.id, cpu);
+    cJSON_AddNumberToObject(cJSON_GetObjectItem(run.report, "host"), "load_after", load_average());
+    if (options.json)
+        write_json(run.report, options.json);
+    printf("%d measured, %d not; %u of these failed\n", cJSON_GetArraySize(run.bench.results),
+           cJSON_GetArraySize(run.bench.skipped), run.bench.n_failed);
+    cJSON_Delete(run.report);
+    bench_free_options(&options);
+    free(run.shapes);
+    return run.bench.n_failed ? TOOL_FAILED : TOOL_OK;
 }

@@ -194,7 +194,7 @@ static void judge(const struct sample *sample, const struct sample_layer *layer,
         for (uint32_t i = 0; i < n_new; i++) {
             size_t head_offset = (size_t)(h / group) * sample->n_tokens * d;
             struct exact_head head = {layer->k + head_offset, layer->v + head_offset, sample->n_tokens - n_new + i + 1,
-                                      d};
+                                      d, false};
             const uint16_t *query = layer->q + ((size_t)h * sample->n_queries + sample->n_queries - n_new + i) * d;
             exact_attention(&head, query, exact, want);
             head.k = pruned_k + head_offset;

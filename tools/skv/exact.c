@@ -5,13 +5,18 @@
 
 #include "tool.h"
 
+static double value_of(const struct exact_head *head, uint16_t bits)
+{
+    return head->bf16 ? tool_bf16(bits) : tool_f16(bits);
+}
+
 void exact_attention(const struct exact_head *head, const uint16_t *query, double *weights, double *out)
 {
     double most = -INFINITY, sum = 0, scale = 1 / sqrt((double)head->head_dim);
     for (uint32_t t = 0; t < head->n_tokens; t++) {
         double score = 0;
         for (uint32_t c = 0; c < head->head_dim; c++)
-            score += tool_f16(query[c]) * tool_f16(head->k[(uint64_t)t * head->head_dim + c]);
+            score += value_of(head, query[c]) * value_of(head, head->k[(uint64_t)t * head->head_dim + c]);
         weights[t] = score * scale;
         most = fmax(most, weights[t]);
     }
@@ -24,7 +29,7 @@ void exact_attention(const struct exact_head *head, const uint16_t *query, doubl
     for (uint32_t c = 0; c < head->head_dim; c++) {
         out[c] = 0;
         for (uint32_t t = 0; t < head->n_tokens; t++)
-            out[c] += weights[t] * tool_f16(head->v[(uint64_t)t * head->head_dim + c]);
+            out[c] += weights[t] * value_of(head, head->v[(uint64_t)t * head->head_dim + c]);
     }
 }
 

@@ -50,6 +50,10 @@ static cJSON *devices_as_json(void)
         cJSON *entry = cJSON_CreateObject();
         cJSON_AddStringToObject(entry, "id", info.id);
         cJSON_AddStringToObject(entry, "name", info.name);
+        cJSON_AddStringToObject(entry, "kind",
+                                info.kind == SKV_DEVICE_CPU   ? "cpu"
+                                : info.kind == SKV_DEVICE_GPU ? "gpu"
+                                                              : "other");
         cJSON_AddStringToObject(entry, "driver", info.driver);
         cJSON_AddStringToObject(entry, "variant", info.variant);
         cJSON_AddNumberToObject(entry, "compute_units", info.compute_units);

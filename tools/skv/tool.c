@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,13 +36,21 @@ void *tool_alloc(size_t n_bytes)
 
 void tool_open(struct tool_device *opened, const char *id, const char *isa, uint32_t n_threads)
 {
+    tool_try(tool_try_open(opened, id, isa, n_threads), "skv_device_open");
+}
+
+skv_status tool_try_open(struct tool_device *opened, const char *id, const char *isa, uint32_t n_threads)
+{
     skv_device_params params = {.struct_size = sizeof params, .id = id, .cpu_isa = isa, .cpu_threads = n_threads};
-    TOOL_TRY(skv_device_open(&params, &opened->device));
+    skv_status status = skv_device_open(&params, &opened->device);
+    if (status != SKV_OK)
+        return status;
     TOOL_TRY(skv_queue_create(opened->device, NULL, &opened->queue));
     opened->info.struct_size = sizeof opened->info;
     TOOL_TRY(skv_device_get_info(opened->device, &opened->info));
     opened->limits.struct_size = sizeof opened->limits;
     TOOL_TRY(skv_device_get_limits(opened->device, &opened->limits));
+    return SKV_OK;
 }
 
 void tool_close(struct tool_device *opened)
@@ -94,6 +103,14 @@ void tool_progress(const char *format, ...)
         va_end(args);
     }
     fflush(stderr);
+}
+
+double tool_bf16(uint16_t bits)
+{
+    uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
 }
 
 double tool_f16(uint16_t bits)

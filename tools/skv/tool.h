@@ -40,6 +40,8 @@ struct tool_device {
     skv_limits limits;
 };
 void tool_open(struct tool_device *opened, const char *id, const char *isa, uint32_t n_threads);
+/* The same, but leaves a failure of opening the device to the caller. */
+skv_status tool_try_open(struct tool_device *opened, const char *id, const char *isa, uint32_t n_threads);
 void tool_close(struct tool_device *opened);
 
 /* A buffer with contents; from may be NULL. */
@@ -55,6 +57,7 @@ __attribute__((format(printf, 1, 2)))
 #endif
 void tool_progress(const char *format, ...);
 
-double tool_f16(uint16_t bits); /* value of a binary16 */
+double tool_f16(uint16_t bits);  /* value of a binary16 */
+double tool_bf16(uint16_t bits); /* value of a bfloat16 */
 
 #endif
