@@ -106,7 +106,7 @@ static void print_threads()
     }
 }
 
-void fail(place at, const char *format, ...)
+void die(place at, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -156,7 +156,7 @@ static void switch_away(bool has_met)
 {
     thread *from = lane, *to = pick_thread(warp_index(from), has_met);
     if (!to)
-        fail(from->at, "deadlock: every thread waits");
+        die(from->at, "deadlock: every thread waits");
     if (to == from)
         return;
     lane = to;
@@ -182,9 +182,9 @@ static void release(warp &w)
 void meet_group(place at)
 {
     if (n_ended > 0)
-        fail(at, "barrier divergence: %u threads of the block have ended", n_ended);
+        die(at, "barrier divergence: %u threads of the block have ended", n_ended);
     if (n_at_barrier > 0 && !is_same(at, barrier_at))
-        fail(at, "barrier divergence: other threads wait at the barrier in %s:%d", barrier_at.file, barrier_at.line);
+        die(at, "barrier divergence: other threads wait at the barrier in %s:%d", barrier_at.file, barrier_at.line);
     barrier_at = at;
     stop(AT_BARRIER, "with the block", at);
     if (++n_at_barrier == n_threads) {
@@ -199,11 +199,11 @@ void meet_warp(const char *what, void (*complete)(warp_data &, unsigned), place 
 {
     warp &w = *lane->in;
     if (w.n_lanes < running->warp_lanes)
-        fail(at, "%s needs a whole warp, and the block's last has %u lanes", what, w.n_lanes);
+        die(at, "%s needs a whole warp, and the block's last has %u lanes", what, w.n_lanes);
     if (w.n_ended > 0)
-        fail(at, "%s needs a whole warp, and %u of its lanes have ended", what, w.n_ended);
+        die(at, "%s needs a whole warp, and %u of its lanes have ended", what, w.n_ended);
     if (w.n_arrived > 0 && (strcmp(w.what, what) || !is_same(at, w.at)))
-        fail(at, "lanes of a warp diverge: this one is at %s, others wait at %s in %s:%d", what, w.what, w.at.file,
+        die(at, "lanes of a warp diverge: this one is at %s, others wait at %s in %s:%d", what, w.what, w.at.file,
              w.at.line);
     w.what = what;
     w.at = at;
@@ -242,9 +242,9 @@ static void run_thread()
     thread *self = lane;
     warp &w = *self->in;
     if (n_at_barrier > 0)
-        fail(barrier_at, "barrier divergence: a thread ends while others wait at this barrier");
+        die(barrier_at, "barrier divergence: a thread ends while others wait at this barrier");
     if (w.n_arrived > 0)
-        fail(w.at, "a lane ends while others of its warp wait at %s", w.what);
+        die(w.at, "a lane ends while others of its warp wait at %s", w.what);
     memory_end_thread(self->i);
     stop(ENDED, "", place{"", 0});
     w.n_ended++;
@@ -252,7 +252,7 @@ static void run_thread()
     if (++n_ended < n_threads) {
         thread *to = pick_thread(warp_index(self), false);
         if (!to)
-            fail(place::here(), "deadlock: every thread that has not ended waits");
+            die(place::here(), "deadlock: every thread that has not ended waits");
         lane = to;
         next = &to->own;
     }
@@ -357,36 +357,6 @@ unsigned own_lane()
 warp_data &own_warp()
 {
     return lane->in->data;
-}
-
-uint32_t shuffle(uint32_t x, unsigned source, place at)
-{
-    warp_data &w = own_warp();
-    unsigned i = own_lane();
-    w.operand[i] = x;
-    w.source[i] = source % running->warp_lanes;
-    meet_warp(
-        "shuffle",
-        [](warp_data &all, unsigned n_lanes) {
-            for (unsigned k = 0; k < n_lanes; k++)
-                all.result[k] = all.operand[all.source[k]];
-        },
-        at);
-    return w.result[i];
-}
-
-uint64_t ballot(bool x, place at)
-{
-    warp_data &w = own_warp();
-    w.ballot |= (uint64_t)x << own_lane();
-    meet_warp(
-        "ballot",
-        [](warp_data &all, unsigned) {
-            all.ballot_result = all.ballot;
-            all.ballot = 0;
-        },
-        at);
-    return w.ballot_result;
 }
 
 /* ---- kernels by name */

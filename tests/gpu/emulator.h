@@ -105,7 +105,7 @@ uint64_t ballot(bool x, place at);
 /* ---- the end of everything */
 
 /* Reports the text, the kernel, the block, the running thread and `at`, and aborts. */
-[[noreturn]] void fail(place at, const char *format, ...) __attribute__((format(printf, 2, 3)));
+[[noreturn]] void die(place at, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Called again and again until it says true; others run between. A block in which all wait is reported. */
 void wait_until(const char *what, bool (*is_over)(void *), void *argument, place at);
 /* Lets those who wait look again. */

@@ -67,8 +67,8 @@ static uint64_t block_began_at;
 void scratch_fault(uint32_t at, uint32_t n_bytes, place where)
 {
     if (at % n_bytes)
-        fail(where, "shared address 0x%x is not a multiple of %u", at, n_bytes);
-    fail(where, "%u bytes at shared address 0x%x, which is byte %d of %u", n_bytes, at, (int)(at - WINDOW_BASE),
+        die(where, "shared address 0x%x is not a multiple of %u", at, n_bytes);
+    die(where, "%u bytes at shared address 0x%x, which is byte %d of %u", n_bytes, at, (int)(at - WINDOW_BASE),
          scratch.n_bytes);
 }
 
@@ -76,7 +76,7 @@ static unsigned char *checked_range(uint32_t at, uint32_t n_bytes, place where)
 {
     uint32_t offset = at - WINDOW_BASE;
     if (at % 16 || n_bytes % 16 || n_bytes == 0)
-        fail(where, "bulk copy of %u bytes at shared address 0x%x: both must be multiples of 16", n_bytes, at);
+        die(where, "bulk copy of %u bytes at shared address 0x%x: both must be multiples of 16", n_bytes, at);
     if (offset >= scratch.n_bytes || n_bytes > scratch.n_bytes - offset)
         scratch_fault(at, 1, where);
     return scratch.bytes + offset;
@@ -85,7 +85,7 @@ static unsigned char *checked_range(uint32_t at, uint32_t n_bytes, place where)
 static void check_global(const void *at, uint32_t n_bytes, place where)
 {
     if ((uintptr_t)at % 16)
-        fail(where, "global address %p is not a multiple of 16", at);
+        die(where, "global address %p is not a multiple of 16", at);
     /* Where it is not readable, the report should come from here and not from the wait. */
     (void)*(const volatile unsigned char *)at;
     (void)((const volatile unsigned char *)at)[n_bytes - 1];
@@ -136,9 +136,9 @@ static barrier &barrier_at(uint32_t address, place at)
     uint64_t mark = mark_of(address);
     auto found = barriers.find(address);
     if (found == barriers.end())
-        fail(at, "no barrier at shared address 0x%x: bulk_barrier_init has not made one", address);
+        die(at, "no barrier at shared address 0x%x: bulk_barrier_init has not made one", address);
     if (memcmp(bytes, &mark, sizeof mark))
-        fail(at, "the barrier at shared address 0x%x has been overwritten", address);
+        die(at, "the barrier at shared address 0x%x has been overwritten", address);
     return found->second;
 }
 
@@ -146,7 +146,7 @@ void barrier_init(uint32_t address, place at)
 {
     auto found = barriers.find(address);
     if (found != barriers.end() && (found->second.has_arrived || !found->second.loads.empty()))
-        fail(at, "the barrier at shared address 0x%x is in use", address);
+        die(at, "the barrier at shared address 0x%x is in use", address);
     uint64_t mark = mark_of(address);
     memcpy(scratch_to_write(address, 8, at), &mark, sizeof mark);
     barriers[address] = barrier();
@@ -164,7 +164,7 @@ void barrier_expect(uint32_t address, uint32_t n_bytes, place at)
 {
     barrier &b = barrier_at(address, at);
     if (b.has_arrived)
-        fail(at, "bulk_expect while the phase that expects %llu bytes has not been waited for",
+        die(at, "bulk_expect while the phase that expects %llu bytes has not been waited for",
              (unsigned long long)b.expected);
     b.has_arrived = true;
     b.expected = n_bytes;
@@ -175,7 +175,7 @@ void load_start(uint32_t to, const void *from, uint32_t n_bytes, uint32_t addres
 {
     barrier &b = barrier_at(address, at);
     if (!b.is_ready)
-        fail(at, "bulk_load before bulk_barriers_ready of the lane that made its barrier");
+        die(at, "bulk_load before bulk_barriers_ready of the lane that made its barrier");
     unsigned char *bytes = checked_range(to, n_bytes, at);
     check_global(from, n_bytes, at);
     memset(bytes, UNDER_WAY, n_bytes);
@@ -192,7 +192,7 @@ static bool is_phase_over(barrier &b, uint32_t parity, place at)
     if (!b.has_arrived || b.loading < b.expected)
         return false;
     if (b.loading > b.expected)
-        fail(at, "the barrier expects %llu bytes and gets %llu", (unsigned long long)b.expected,
+        die(at, "the barrier expects %llu bytes and gets %llu", (unsigned long long)b.expected,
              (unsigned long long)b.loading);
     for (const bulk_load &load : b.loads) {
         memcpy(checked_range(load.to, load.n_bytes, load.at), load.from, load.n_bytes);
@@ -235,7 +235,7 @@ static void check_fences(uint32_t from, uint32_t n_bytes, place at)
     for (uint32_t word = (from - WINDOW_BASE) / 4; word < (from - WINDOW_BASE + n_bytes) / 4; word++) {
         uint64_t written_at = scratch.written_at[word];
         if (written_at > block_began_at && lanes[scratch.writer[word]].fenced_at < written_at && own_fence < written_at)
-            fail(at, "bulk_store of what thread %u wrote without bulk_store_ready behind", scratch.writer[word]);
+            die(at, "bulk_store of what thread %u wrote without bulk_store_ready behind", scratch.writer[word]);
     }
 }
 
@@ -305,7 +305,7 @@ void memory_end_thread(unsigned i_thread)
     own.first_copy = own.first_group = 0;
     for (bulk_store &store : own.stores) {
         if (!store.is_read)
-            fail(store.at, "a lane ends before its bulk_store has read the shared memory");
+            die(store.at, "a lane ends before its bulk_store has read the shared memory");
         late_stores.push_back(std::move(store));
     }
     own.stores.clear();
@@ -315,11 +315,11 @@ void memory_end_block()
 {
     for (const auto &entry : barriers)
         if (!entry.second.loads.empty())
-            fail(entry.second.loads[0].at, "a block ends while its bulk_load is under way");
+            die(entry.second.loads[0].at, "a block ends while its bulk_load is under way");
 #ifndef SKV_ASAN
     for (unsigned i = 0; i < BEHIND_BYTES; i++)
         if (scratch.bytes[scratch.n_bytes + i] != BEHIND)
-            fail(place{"?", 0}, "a block wrote behind its %u bytes of scratch memory", scratch.n_bytes);
+            die(place{"?", 0}, "a block wrote behind its %u bytes of scratch memory", scratch.n_bytes);
 #endif
 }
 
