@@ -141,8 +141,10 @@ EXPORT cuStreamEndCapture(void *s, graph **out)
     if (!result)
         result = end_capture(stream_of(s), out);
     if (in_call.must_fail) {
-        if (!result)
+        if (!result) {
             destroy_graph(*out, GRAPH);
+            *out = nullptr;
+        }
         return UNKNOWN;
     }
     return result;
