@@ -118,8 +118,8 @@ static void check_warp()
         assert_true(as_float(own[1]) == (float)(lane ^ 5));
         assert_int_equal(own[2], 0x49249249u);
         assert_int_equal(own[3], 1);
-        /* Bytes 0, 2, the sign of byte 5 (0x55: none) and 6. */
-        assert_int_equal(own[4], lane | 0x66002200u);
+        /* Bytes 0, 2, 5 and 6. */
+        assert_int_equal(own[4], lane | 0x66552200u);
         assert_int_equal(own[5], (uint)(0x0123456789abcdefu >> lane));
     }
 }

@@ -35,7 +35,7 @@ KERNEL(sample_warp, 64)(uint *out SCRATCH)
     uint lane = local_id() % 32, *own = out + 8 * local_id();
     own[0] = shuffle(local_id(), lane + 1);
     own[1] = as_uint(shuffle_xor((float)lane, 5));
-    own[2] = ballot(lane % 3 == 0);
+    own[2] = lane_ballot(lane % 3 == 0);
     own[3] = (uint)any_lane(lane == 31) | (uint)all_lanes(lane < 31) << 1;
     own[4] = permute(0x33221100u + lane, 0x77665544u, 0x6d20u);
     own[5] = funnel_right(0x89abcdefu, 0x01234567u, lane);
@@ -198,14 +198,14 @@ KERNEL(wrong_collective, 32)(uint *out SCRATCH)
     if (local_id() < 16)
         out[local_id()] = shuffle(local_id(), 0);
     else
-        out[local_id()] = ballot(true);
+        out[local_id()] = lane_ballot(true);
 }
 
 KERNEL(wrong_exit, 32)(uint *out SCRATCH)
 {
     if (local_id() == 7)
         return;
-    out[local_id()] = ballot(true);
+    out[local_id()] = lane_ballot(true);
 }
 
 KERNEL(wrong_exit_at_barrier, 64)(uint *out SCRATCH)

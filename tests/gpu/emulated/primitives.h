@@ -12,6 +12,7 @@
 #include "tests/gpu/matrices.h"
 
 #define WARP_LANES 32
+#define KERNEL_RESIDENT(name, lanes, groups) KERNEL_(name, lanes)
 #define SCRATCH_ADDRESS(address) const uint address = emulator::WINDOW_BASE
 
 /* As a last parameter: where the kernel calls. */
@@ -39,7 +40,7 @@ DEVICE float shuffle_xor(float x, uint mask, SKV_PLACE)
 {
     return as_float(emulator::shuffle(as_uint(x), emulator::own_lane() ^ mask, at_line));
 }
-DEVICE uint ballot(bool x, SKV_PLACE)
+DEVICE uint lane_ballot(bool x, SKV_PLACE)
 {
     return (uint)emulator::ballot(x, at_line);
 }
@@ -69,9 +70,8 @@ DEVICE uint permute(uint low, uint high, uint selector)
     ulong bytes = (ulong)high << 32 | low;
     uint x = 0;
     for (uint i = 0; i < 4; i++) {
-        uint which = selector >> 4 * i, byte = (uint)(bytes >> 8 * (which & 7)) & 0xff;
-        /* The selector's top bit asks for copies of the byte's sign. */
-        x |= (which & 8 ? (byte & 0x80 ? 0xff : 0) : byte) << 8 * i;
+        /* The selector's top bits mean nothing to __byte_perm. */
+        x |= ((uint)(bytes >> 8 * (selector >> 4 * i & 7)) & 0xff) << 8 * i;
     }
     return x;
 }
@@ -83,20 +83,16 @@ DEVICE uint pack_bf16(float x, float y)
 {
     return emulator::float_to_bf16(x) | emulator::float_to_bf16(y) << 16;
 }
-DEVICE uint pinned(uint x)
-{
-    return x;
-}
 
 /* ---- group memory by address */
 
-DEVICE uint load_shared(uint at, SKV_PLACE)
+template <int OFFSET = 0> DEVICE uint load_shared(uint at, SKV_PLACE)
 {
-    return *(const uint *)emulator::scratch_at(at, 4, at_line);
+    return *(const uint *)emulator::scratch_at(at + OFFSET, 4, at_line);
 }
-DEVICE uint4 load_shared4(uint at, SKV_PLACE)
+template <int OFFSET = 0> DEVICE uint4 load_shared4(uint at, SKV_PLACE)
 {
-    return *(const uint4 *)emulator::scratch_at(at, 16, at_line);
+    return *(const uint4 *)emulator::scratch_at(at + OFFSET, 16, at_line);
 }
 DEVICE uint load_shared16(uint at, SKV_PLACE)
 {
@@ -120,6 +116,11 @@ template <uint MASK> DEVICE void append_shared16_if(uint *at, uint bits, uint x,
         *(ushort *)emulator::scratch_to_write(*at, 2, at_line) = (ushort)x;
         *at += 2;
     }
+}
+DEVICE uint pinned(uint x, uint at, SKV_PLACE)
+{
+    store_shared(at, x, at_line);
+    return load_shared(at, at_line);
 }
 
 /* ---- copies of 16 bytes by each lane */
