@@ -115,8 +115,8 @@ void die(place at, const char *format, ...)
     va_end(arguments);
     fprintf(stderr, "\n  at %s:%d\n", at.file, at.line);
     if (running) {
-        fprintf(stderr, "  kernel %s, block (%u, %u, %u) of (%u, %u, %u), order %ld\n", running->name, now.id.x, now.id.y,
-                now.id.z, now.count.x, now.count.y, now.count.z, order);
+        fprintf(stderr, "  kernel %s, block (%u, %u, %u) of (%u, %u, %u), order %ld\n", running->name, now.id.x,
+                now.id.y, now.id.z, now.count.x, now.count.y, now.count.z, order);
         if (lane)
             fprintf(stderr, "  thread %u\n", lane->i);
         print_threads();
@@ -204,7 +204,7 @@ void meet_warp(const char *what, void (*complete)(warp_data &, unsigned), place 
         die(at, "%s needs a whole warp, and %u of its lanes have ended", what, w.n_ended);
     if (w.n_arrived > 0 && (strcmp(w.what, what) || !is_same(at, w.at)))
         die(at, "lanes of a warp diverge: this one is at %s, others wait at %s in %s:%d", what, w.what, w.at.file,
-             w.at.line);
+            w.at.line);
     w.what = what;
     w.at = at;
     stop(AT_COLLECTIVE, what, at);

@@ -375,15 +375,16 @@ static void test_values(void **)
             assert_true(isnan(x) && half_bits(x) == 0x7fff);
             continue;
         }
-        double expected = magnitude < 0x400 ? ldexp(magnitude, -24)
-                                            : ldexp(1024 + (magnitude & 0x3ff), (int)(magnitude >> 10) - 25);
+        double expected =
+            magnitude < 0x400 ? ldexp(magnitude, -24) : ldexp(1024 + (magnitude & 0x3ff), (int)(magnitude >> 10) - 25);
         if (magnitude == 0x7c00)
             expected = INFINITY;
         assert_true(fabs(x) == expected && !signbit(x) == !(bits & 0x8000));
         assert_int_equal(half_bits(x), bits);
         if (magnitude < 0x7c00) {
             /* Half way to the next value: to the even one; beside it: to the nearer. */
-            float next = half_value(bits + 1), middle = x + (magnitude == 0x7bff ? x - half_value(bits - 1) : next - x) / 2;
+            float next = half_value(bits + 1),
+                  middle = x + (magnitude == 0x7bff ? x - half_value(bits - 1) : next - x) / 2;
             assert_int_equal(half_bits(middle), bits + (bits & 1));
             assert_int_equal(half_bits(nextafterf(middle, x)), bits);
             assert_int_equal(half_bits(nextafterf(middle, bits & 0x8000 ? -INFINITY : INFINITY)), bits + 1);

@@ -91,10 +91,10 @@ EXPORT cuDeviceGetAttribute(int *value, int attribute, CUdevice device)
         {13, 1000000}, /* clock, kHz */
         {14, 512},     /* pitch alignment */
         {16, N_MULTIPROCESSORS},
-        {18, 0},       /* integrated */
-        {19, 1},       /* can map host memory */
-        {31, 1},       /* concurrent kernels */
-        {32, 0},       /* ECC */
+        {18, 0}, /* integrated */
+        {19, 1}, /* can map host memory */
+        {31, 1}, /* concurrent kernels */
+        {32, 0}, /* ECC */
         {33, device + 1},
         {34, 0},
         {36, 1000000}, /* memory clock, kHz */

@@ -13,18 +13,18 @@ typedef unsigned long long CUdeviceptr;
 
 #define EXPORT extern "C" __attribute__((visibility("default"))) CUresult
 /* A call that needs nothing before it, cuInit, or a current context. */
-#define BEGIN(check)            \
+#define BEGIN(check)                  \
     fake::call in_call;               \
-    if (in_call.must_fail)      \
+    if (in_call.must_fail)            \
         return fake::UNKNOWN;         \
     if (fake::code refused = (check)) \
-        return refused
+    return refused
 /* A call that gives something back. */
-#define GIVE_BACK(check, action)             \
-    fake::call in_call;                            \
-    fake::code result = (check);                   \
-    if (!result)                             \
-        result = (action);                   \
+#define GIVE_BACK(check, action) \
+    fake::call in_call;          \
+    fake::code result = (check); \
+    if (!result)                 \
+        result = (action);       \
     return in_call.must_fail ? fake::UNKNOWN : result
 
 /* The two default streams, by their fixed handles, are one. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fake-cuda-test LIBRARY: drives the fake CUDA driver as a program does that opens libcuda.so.1: work from the first call
- * to the last, recorded work, what a driver refuses, and a failure at each call.
+ * fake-cuda-test LIBRARY: drives the fake CUDA driver as a program does that opens libcuda.so.1: work from the first
+ * call to the last, recorded work, what a driver refuses, and a failure at each call.
  */
 #include <dlfcn.h>
 #include <setjmp.h>
@@ -13,56 +13,56 @@
 
 #include <cmocka.h>
 
-#define FUNCTIONS(X)                                                                                                  \
-    X(cuInit, "cuInit", int, (unsigned))                                                                              \
-    X(cuDriverGetVersion, "cuDriverGetVersion", int, (int *))                                                         \
-    X(cuDeviceGetCount, "cuDeviceGetCount", int, (int *))                                                             \
-    X(cuDeviceGet, "cuDeviceGet", int, (int *, int))                                                                  \
-    X(cuDeviceGetName, "cuDeviceGetName", int, (char *, int, int))                                                    \
-    X(cuDeviceGetAttribute, "cuDeviceGetAttribute", int, (int *, int, int))                                           \
-    X(cuDeviceTotalMem, "cuDeviceTotalMem_v2", int, (size_t *, int))                                                  \
-    X(cuDevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain", int, (void **, int))                                      \
-    X(cuDevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", int, (int))                                          \
-    X(cuCtxPushCurrent, "cuCtxPushCurrent_v2", int, (void *))                                                         \
-    X(cuCtxPopCurrent, "cuCtxPopCurrent_v2", int, (void **))                                                          \
-    X(cuCtxGetDevice, "cuCtxGetDevice", int, (int *))                                                                 \
-    X(cuModuleLoadData, "cuModuleLoadData", int, (void **, const void *))                                             \
-    X(cuModuleUnload, "cuModuleUnload", int, (void *))                                                                \
-    X(cuModuleGetFunction, "cuModuleGetFunction", int, (void **, void *, const char *))                               \
-    X(cuFuncSetAttribute, "cuFuncSetAttribute", int, (void *, int, int))                                              \
-    X(cuFuncGetAttribute, "cuFuncGetAttribute", int, (int *, int, void *))                                            \
-    X(cuOccupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor", int, (int *, void *, int, size_t))                  \
-    X(cuLaunchKernel, "cuLaunchKernel", int,                                                                          \
-      (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **))       \
-    X(cuMemAlloc, "cuMemAlloc_v2", int, (uint64_t *, size_t))                                                         \
-    X(cuMemFree, "cuMemFree_v2", int, (uint64_t))                                                                     \
-    X(cuMemcpyHtoDAsync, "cuMemcpyHtoDAsync_v2", int, (uint64_t, const void *, size_t, void *))                       \
-    X(cuMemcpyDtoHAsync, "cuMemcpyDtoHAsync_v2", int, (void *, uint64_t, size_t, void *))                             \
-    X(cuMemcpyDtoDAsync, "cuMemcpyDtoDAsync_v2", int, (uint64_t, uint64_t, size_t, void *))                           \
-    X(cuMemsetD8Async, "cuMemsetD8Async", int, (uint64_t, unsigned char, size_t, void *))                             \
-    X(cuMemsetD32Async, "cuMemsetD32Async", int, (uint64_t, unsigned, size_t, void *))                                \
-    X(cuStreamCreate, "cuStreamCreate", int, (void **, unsigned))                                                     \
-    X(cuStreamDestroy, "cuStreamDestroy_v2", int, (void *))                                                           \
-    X(cuStreamSynchronize, "cuStreamSynchronize", int, (void *))                                                      \
-    X(cuStreamGetCtx, "cuStreamGetCtx", int, (void *, void **))                                                       \
-    X(cuStreamIsCapturing, "cuStreamIsCapturing", int, (void *, int *))                                               \
-    X(cuStreamBeginCapture, "cuStreamBeginCapture_v2", int, (void *, int))                                            \
-    X(cuStreamEndCapture, "cuStreamEndCapture", int, (void *, void **))                                               \
-    X(cuGraphInstantiate, "cuGraphInstantiateWithFlags", int, (void **, void *, unsigned long long))                  \
-    X(cuGraphLaunch, "cuGraphLaunch", int, (void *, void *))                                                          \
-    X(cuGraphExecDestroy, "cuGraphExecDestroy", int, (void *))                                                        \
-    X(cuGraphDestroy, "cuGraphDestroy", int, (void *))                                                                \
-    X(cuEventCreate, "cuEventCreate", int, (void **, unsigned))                                                       \
-    X(cuEventDestroy, "cuEventDestroy_v2", int, (void *))                                                             \
-    X(cuEventRecord, "cuEventRecord", int, (void *, void *))                                                          \
-    X(cuEventSynchronize, "cuEventSynchronize", int, (void *))                                                        \
-    X(cuEventElapsedTime, "cuEventElapsedTime_v2", int, (float *, void *, void *))                                    \
-    X(cuEventElapsedTime_v1, "cuEventElapsedTime", int, (float *, void *, void *))                                    \
-    X(cuGetErrorName, "cuGetErrorName", int, (int, const char **))                                                    \
-    X(cuGetErrorString, "cuGetErrorString", int, (int, const char **))                                                \
-    X(cuPointerGetAttribute, "cuPointerGetAttribute", int, (void *, int, uint64_t))                                   \
-    X(fail_at, "skv_fake_fail_at", void, (long))                                                                      \
-    X(n_calls, "skv_fake_calls", long, (void))                                                                        \
+#define FUNCTIONS(X)                                                                                            \
+    X(cuInit, "cuInit", int, (unsigned))                                                                        \
+    X(cuDriverGetVersion, "cuDriverGetVersion", int, (int *))                                                   \
+    X(cuDeviceGetCount, "cuDeviceGetCount", int, (int *))                                                       \
+    X(cuDeviceGet, "cuDeviceGet", int, (int *, int))                                                            \
+    X(cuDeviceGetName, "cuDeviceGetName", int, (char *, int, int))                                              \
+    X(cuDeviceGetAttribute, "cuDeviceGetAttribute", int, (int *, int, int))                                     \
+    X(cuDeviceTotalMem, "cuDeviceTotalMem_v2", int, (size_t *, int))                                            \
+    X(cuDevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain", int, (void **, int))                                \
+    X(cuDevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", int, (int))                                    \
+    X(cuCtxPushCurrent, "cuCtxPushCurrent_v2", int, (void *))                                                   \
+    X(cuCtxPopCurrent, "cuCtxPopCurrent_v2", int, (void **))                                                    \
+    X(cuCtxGetDevice, "cuCtxGetDevice", int, (int *))                                                           \
+    X(cuModuleLoadData, "cuModuleLoadData", int, (void **, const void *))                                       \
+    X(cuModuleUnload, "cuModuleUnload", int, (void *))                                                          \
+    X(cuModuleGetFunction, "cuModuleGetFunction", int, (void **, void *, const char *))                         \
+    X(cuFuncSetAttribute, "cuFuncSetAttribute", int, (void *, int, int))                                        \
+    X(cuFuncGetAttribute, "cuFuncGetAttribute", int, (int *, int, void *))                                      \
+    X(cuOccupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor", int, (int *, void *, int, size_t))            \
+    X(cuLaunchKernel, "cuLaunchKernel", int,                                                                    \
+      (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **)) \
+    X(cuMemAlloc, "cuMemAlloc_v2", int, (uint64_t *, size_t))                                                   \
+    X(cuMemFree, "cuMemFree_v2", int, (uint64_t))                                                               \
+    X(cuMemcpyHtoDAsync, "cuMemcpyHtoDAsync_v2", int, (uint64_t, const void *, size_t, void *))                 \
+    X(cuMemcpyDtoHAsync, "cuMemcpyDtoHAsync_v2", int, (void *, uint64_t, size_t, void *))                       \
+    X(cuMemcpyDtoDAsync, "cuMemcpyDtoDAsync_v2", int, (uint64_t, uint64_t, size_t, void *))                     \
+    X(cuMemsetD8Async, "cuMemsetD8Async", int, (uint64_t, unsigned char, size_t, void *))                       \
+    X(cuMemsetD32Async, "cuMemsetD32Async", int, (uint64_t, unsigned, size_t, void *))                          \
+    X(cuStreamCreate, "cuStreamCreate", int, (void **, unsigned))                                               \
+    X(cuStreamDestroy, "cuStreamDestroy_v2", int, (void *))                                                     \
+    X(cuStreamSynchronize, "cuStreamSynchronize", int, (void *))                                                \
+    X(cuStreamGetCtx, "cuStreamGetCtx", int, (void *, void **))                                                 \
+    X(cuStreamIsCapturing, "cuStreamIsCapturing", int, (void *, int *))                                         \
+    X(cuStreamBeginCapture, "cuStreamBeginCapture_v2", int, (void *, int))                                      \
+    X(cuStreamEndCapture, "cuStreamEndCapture", int, (void *, void **))                                         \
+    X(cuGraphInstantiate, "cuGraphInstantiateWithFlags", int, (void **, void *, unsigned long long))            \
+    X(cuGraphLaunch, "cuGraphLaunch", int, (void *, void *))                                                    \
+    X(cuGraphExecDestroy, "cuGraphExecDestroy", int, (void *))                                                  \
+    X(cuGraphDestroy, "cuGraphDestroy", int, (void *))                                                          \
+    X(cuEventCreate, "cuEventCreate", int, (void **, unsigned))                                                 \
+    X(cuEventDestroy, "cuEventDestroy_v2", int, (void *))                                                       \
+    X(cuEventRecord, "cuEventRecord", int, (void *, void *))                                                    \
+    X(cuEventSynchronize, "cuEventSynchronize", int, (void *))                                                  \
+    X(cuEventElapsedTime, "cuEventElapsedTime_v2", int, (float *, void *, void *))                              \
+    X(cuEventElapsedTime_v1, "cuEventElapsedTime", int, (float *, void *, void *))                              \
+    X(cuGetErrorName, "cuGetErrorName", int, (int, const char **))                                              \
+    X(cuGetErrorString, "cuGetErrorString", int, (int, const char **))                                          \
+    X(cuPointerGetAttribute, "cuPointerGetAttribute", int, (void *, int, uint64_t))                             \
+    X(fail_at, "skv_fake_fail_at", void, (long))                                                                \
+    X(n_calls, "skv_fake_calls", long, (void))                                                                  \
     X(n_live, "skv_fake_live", long, (void))
 
 #define DECLARE(name, symbol, type, parameters) static type(*name) parameters;
@@ -137,10 +137,10 @@ static int work(struct objects *o, float *out)
 static int clean_up(struct objects *o)
 {
     int first = 0;
-#define GIVE(condition, call)             \
-    if (condition) {                      \
-        int code = call;                  \
-        first = first ? first : code;     \
+#define GIVE(condition, call)         \
+    if (condition) {                  \
+        int code = call;              \
+        first = first ? first : code; \
     }
     GIVE(o->stream, cuStreamDestroy(o->stream));
     GIVE(o->exec, cuGraphExecDestroy(o->exec));
@@ -338,11 +338,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", dlerror());
         return 2;
     }
-#define GET(name, symbol, type, parameters)           \
-    *(void **)&name = dlsym(library, symbol);         \
-    if (!name) {                                      \
-        fprintf(stderr, "no function %s\n", symbol);  \
-        return 2;                                     \
+#define GET(name, symbol, type, parameters)          \
+    *(void **)&name = dlsym(library, symbol);        \
+    if (!name) {                                     \
+        fprintf(stderr, "no function %s\n", symbol); \
+        return 2;                                    \
     }
     FUNCTIONS(GET)
     const struct CMUnitTest tests[] = {

@@ -220,8 +220,13 @@ code launch(function *f, const shape &s, unsigned warp_lanes, stream *on, void *
         std::vector<void *> at;
         for (auto &value : kept.values)
             at.push_back(value.data());
-        emulator::run({kernel->name, kernel->run, at.data(), {s.grid[0], s.grid[1], s.grid[2]},
-                       {s.block[0], s.block[1], s.block[2]}, s.shared_bytes, warp_lanes});
+        emulator::run({kernel->name,
+                       kernel->run,
+                       at.data(),
+                       {s.grid[0], s.grid[1], s.grid[2]},
+                       {s.block[0], s.block[1], s.block[2]},
+                       s.shared_bytes,
+                       warp_lanes});
     });
 }
 
@@ -245,7 +250,8 @@ static void check_guard(const char *start, const allocation &a)
 #ifndef SKV_ASAN
     for (size_t i = 0; i < GUARD_BYTES; i++)
         if (start[a.n_bytes + i] != GUARD || start[-(long)i - 1] != GUARD) {
-            fprintf(stderr, "fake driver: something wrote outside of %zu bytes at %p\n", a.n_bytes, (const void *)start);
+            fprintf(stderr, "fake driver: something wrote outside of %zu bytes at %p\n", a.n_bytes,
+                    (const void *)start);
             abort();
         }
 #else

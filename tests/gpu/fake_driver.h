@@ -51,18 +51,14 @@ enum kind { CONTEXT, MODULE, STREAM, EVENT, GRAPH, GRAPH_EXEC, FUNCTION };
 
 struct object {
     kind is;
-    explicit object(kind k) : is(k)
-    {
-    }
+    explicit object(kind k) : is(k) {}
     virtual ~object() = default;
 };
 
 struct context : object {
     int device = 0, n_retained = 0;
     size_t used_bytes = 0;
-    context() : object(CONTEXT)
-    {
-    }
+    context() : object(CONTEXT) {}
 };
 
 struct module;
@@ -70,17 +66,13 @@ struct function : object {
     module *of = nullptr;
     const emulator::kernel *kernel = nullptr;
     size_t shared_bytes_max = SHARED_BYTES;
-    function() : object(FUNCTION)
-    {
-    }
+    function() : object(FUNCTION) {}
 };
 
 struct module : object {
     context *in = nullptr;
     std::map<std::string, function *> functions;
-    module() : object(MODULE)
-    {
-    }
+    module() :object(MODULE) {}
 };
 
 typedef std::function<void()> work;
@@ -90,25 +82,19 @@ struct stream : object {
     enum { NONE, ACTIVE, INVALIDATED } capture = NONE;
     int capture_mode = 0;
     std::vector<work> captured;
-    stream() : object(STREAM)
-    {
-    }
+    stream() : object(STREAM) {}
 };
 
 struct event : object {
     context *in = nullptr;
     bool is_recorded = false, is_captured = false;
     double milliseconds = 0;
-    event() : object(EVENT)
-    {
-    }
+    event() : object(EVENT) {}
 };
 
 struct graph : object {
     std::vector<work> nodes;
-    explicit graph(kind k) : object(k)
-    {
-    }
+    explicit graph(kind k) : object(k) {}
 };
 
 struct allocation {

@@ -69,7 +69,7 @@ void scratch_fault(uint32_t at, uint32_t n_bytes, place where)
     if (at % n_bytes)
         die(where, "shared address 0x%x is not a multiple of %u", at, n_bytes);
     die(where, "%u bytes at shared address 0x%x, which is byte %d of %u", n_bytes, at, (int)(at - WINDOW_BASE),
-         scratch.n_bytes);
+        scratch.n_bytes);
 }
 
 static unsigned char *checked_range(uint32_t at, uint32_t n_bytes, place where)
@@ -165,7 +165,7 @@ void barrier_expect(uint32_t address, uint32_t n_bytes, place at)
     barrier &b = barrier_at(address, at);
     if (b.has_arrived)
         die(at, "bulk_expect while the phase that expects %llu bytes has not been waited for",
-             (unsigned long long)b.expected);
+            (unsigned long long)b.expected);
     b.has_arrived = true;
     b.expected = n_bytes;
     wake_waiting();
@@ -193,7 +193,7 @@ static bool is_phase_over(barrier &b, uint32_t parity, place at)
         return false;
     if (b.loading > b.expected)
         die(at, "the barrier expects %llu bytes and gets %llu", (unsigned long long)b.expected,
-             (unsigned long long)b.loading);
+            (unsigned long long)b.loading);
     for (const bulk_load &load : b.loads) {
         memcpy(checked_range(load.to, load.n_bytes, load.at), load.from, load.n_bytes);
         memset(scratch.written_at + (load.to - WINDOW_BASE) / 4, 0, load.n_bytes / 4 * sizeof *scratch.written_at);

@@ -45,8 +45,8 @@ KERNEL(sample_warp, 64)(uint *out SCRATCH)
 }
 
 /* Warp w: d = a b + c with the operands' words w in each array. */
-KERNEL(sample_matrices, 64)(const uint *a, const uint *b, float *f16, float *bf16, uint *count256, uint *count128
-                                SCRATCH)
+KERNEL(sample_matrices, 64)
+(const uint *a, const uint *b, float *f16, float *bf16, uint *count256, uint *count128 SCRATCH)
 {
     uint i = local_id();
     const uint *x = a + 4 * i, *y = b + 2 * i;
@@ -70,69 +70,68 @@ KERNEL(sample_matrices, 64)(const uint *a, const uint *b, float *f16, float *bf1
 }
 
 /* Two buffers of 32 x 16 bytes; out[i] is the sum of the words 4 i of all n tiles. */
-#define COPY_KERNEL(name, WAIT, END)                                                   \
-    KERNEL(name, 32)(const uint *in, uint *out, uint n SCRATCH)                        \
-    {                                                                                  \
-        SCRATCH_ADDRESS(scratch);                                                      \
-        uint i = local_id(), sum = 0;                                                  \
-        copy_async16(scratch + 16 * i, in + 4 * i);                                    \
-        copy_async_commit();                                                           \
-        for (uint tile = 0; tile < n; tile++) {                                        \
-            if (tile + 1 < n)                                                          \
-                copy_async16(scratch + (tile + 1) % 2 * 512 + 16 * i,                  \
-                             in + 128 * (tile + 1) + 4 * i);                           \
-            copy_async_commit();                                                       \
-            WAIT;                                                                      \
-            warp_barrier();                                                            \
-            sum += load_shared(scratch + tile % 2 * 512 + 16 * ((i + 1) % 32));        \
-            END;                                                                       \
-        }                                                                              \
-        out[i] = sum;                                                                  \
+#define COPY_KERNEL(name, WAIT, END)                                                                  \
+    KERNEL(name, 32)(const uint *in, uint *out, uint n SCRATCH)                                       \
+    {                                                                                                 \
+        SCRATCH_ADDRESS(scratch);                                                                     \
+        uint i = local_id(), sum = 0;                                                                 \
+        copy_async16(scratch + 16 * i, in + 4 * i);                                                   \
+        copy_async_commit();                                                                          \
+        for (uint tile = 0; tile < n; tile++) {                                                       \
+            if (tile + 1 < n)                                                                         \
+                copy_async16(scratch + (tile + 1) % 2 * 512 + 16 * i, in + 128 * (tile + 1) + 4 * i); \
+            copy_async_commit();                                                                      \
+            WAIT;                                                                                     \
+            warp_barrier();                                                                           \
+            sum += load_shared(scratch + tile % 2 * 512 + 16 * ((i + 1) % 32));                       \
+            END;                                                                                      \
+        }                                                                                             \
+        out[i] = sum;                                                                                 \
     }
 COPY_KERNEL(sample_copies, copy_async_wait<1>(), warp_barrier())
 COPY_KERNEL(wrong_copies, , warp_barrier())
 COPY_KERNEL(wrong_copy_end, copy_async_wait<1>(), )
 
 /* Lane 0 brings n tiles of 1 KiB through a pipeline of 2, all double them, and lane 0 stores them. */
-#define BULK_KERNEL(name, WAIT, READY, READ)                                           \
-    KERNEL(name, 128)(const uint *in, uint *out, uint n SCRATCH)                       \
-    {                                                                                  \
-        SCRATCH_ADDRESS(scratch);                                                      \
-        uint i = local_id(), barrier = scratch, tiles = scratch + 128, result = tiles + 2048; \
-        if (i == 0) {                                                                  \
-            bulk_barrier_init(barrier);                                                \
-            bulk_barrier_init(barrier + 8);                                            \
-            bulk_barriers_ready();                                                     \
-        }                                                                              \
-        group_barrier();                                                               \
-        if (i == 0)                                                                    \
-            for (uint tile = 0; tile < 2 && tile < n; tile++) {                        \
-                bulk_expect(barrier + 8 * tile, 1024);                                 \
-                bulk_load(tiles + 1024 * tile, in + 256 * tile, 1024, barrier + 8 * tile); \
-            }                                                                          \
-        for (uint tile = 0; tile < n; tile++) {                                        \
-            uint slot = tile % 2;                                                      \
-            WAIT;                                                                      \
-            uint x = load_shared(tiles + 1024 * slot + 4 * i);                         \
-            uint y = load_shared(tiles + 1024 * slot + 4 * (i + 128));                 \
-            if (i == 0) {                                                              \
-                READ;                                                                  \
-            }                                                                          \
-            group_barrier();                                                           \
-            store_shared(result + 4 * i, 2 * x);                                       \
-            store_shared(result + 4 * (i + 128), 2 * y);                               \
-            READY;                                                                     \
-            group_barrier();                                                           \
-            if (i == 0) {                                                              \
-                bulk_store(out + 256 * tile, result, 1024);                            \
-                if (tile + 2 < n) {                                                    \
-                    bulk_expect(barrier + 8 * slot, 1024);                             \
+#define BULK_KERNEL(name, WAIT, READY, READ)                                                         \
+    KERNEL(name, 128)(const uint *in, uint *out, uint n SCRATCH)                                     \
+    {                                                                                                \
+        SCRATCH_ADDRESS(scratch);                                                                    \
+        uint i = local_id(), barrier = scratch, tiles = scratch + 128, result = tiles + 2048;        \
+        if (i == 0) {                                                                                \
+            bulk_barrier_init(barrier);                                                              \
+            bulk_barrier_init(barrier + 8);                                                          \
+            bulk_barriers_ready();                                                                   \
+        }                                                                                            \
+        group_barrier();                                                                             \
+        if (i == 0)                                                                                  \
+            for (uint tile = 0; tile < 2 && tile < n; tile++) {                                      \
+                bulk_expect(barrier + 8 * tile, 1024);                                               \
+                bulk_load(tiles + 1024 * tile, in + 256 * tile, 1024, barrier + 8 * tile);           \
+            }                                                                                        \
+        for (uint tile = 0; tile < n; tile++) {                                                      \
+            uint slot = tile % 2;                                                                    \
+            WAIT;                                                                                    \
+            uint x = load_shared(tiles + 1024 * slot + 4 * i);                                       \
+            uint y = load_shared(tiles + 1024 * slot + 4 * (i + 128));                               \
+            if (i == 0) {                                                                            \
+                READ;                                                                                \
+            }                                                                                        \
+            group_barrier();                                                                         \
+            store_shared(result + 4 * i, 2 * x);                                                     \
+            store_shared(result + 4 * (i + 128), 2 * y);                                             \
+            READY;                                                                                   \
+            group_barrier();                                                                         \
+            if (i == 0) {                                                                            \
+                bulk_store(out + 256 * tile, result, 1024);                                          \
+                if (tile + 2 < n) {                                                                  \
+                    bulk_expect(barrier + 8 * slot, 1024);                                           \
                     bulk_load(tiles + 1024 * slot, in + 256 * (tile + 2), 1024, barrier + 8 * slot); \
-                }                                                                      \
-            }                                                                          \
-        }                                                                              \
-        if (i == 0)                                                                    \
-            bulk_store_read();                                                         \
+                }                                                                                    \
+            }                                                                                        \
+        }                                                                                            \
+        if (i == 0)                                                                                  \
+            bulk_store_read();                                                                       \
     }
 BULK_KERNEL(sample_bulk, bulk_wait(barrier + 8 * slot, tile / 2 & 1), bulk_store_ready(), bulk_store_read())
 BULK_KERNEL(wrong_bulk_wait, if (tile > 1) bulk_wait(barrier + 8 * slot, tile / 2 & 1), bulk_store_ready(),

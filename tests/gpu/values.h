@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * 16-bit floating-point values as bits, for compilers that have no such type in C++. Results are to the nearest, ties to
- * even.
+ * 16-bit floating-point values as bits, for compilers that have no such type in C++. Results are to the nearest, ties
+ * to even.
  */
 #ifndef SKV_TESTS_VALUES_H
 #define SKV_TESTS_VALUES_H

@@ -23,7 +23,7 @@ typedef long slong;
 #define SHARED SKV_EMULATED_SHARED
 #define DEVICE [[maybe_unused]] static inline
 #define KERNEL(name, lanes) KERNEL_(name, lanes)
-#define KERNEL_(name, lanes)          \
+#define KERNEL_(name, lanes)         \
     enum { name##_lanes = (lanes) }; \
     extern "C" __attribute__((visibility("hidden"))) void name
 #define SCRATCH
@@ -31,10 +31,13 @@ typedef long slong;
 
 /* Makes a kernel known by its name; once for each, behind its definition. */
 #define SKV_EMULATED_KERNEL(name) SKV_EMULATED_KERNEL_(name)
-#define SKV_EMULATED_KERNEL_(name)                                                                               \
-    static emulator::kernel name##_kernel = {#name, emulator::arguments<decltype(&name)>::run<&name>,            \
-                                             name##_lanes, emulator::arguments<decltype(&name)>::n,              \
-                                             emulator::arguments<decltype(&name)>::bytes, nullptr};              \
+#define SKV_EMULATED_KERNEL_(name)                                                             \
+    static emulator::kernel name##_kernel = {#name,                                            \
+                                             emulator::arguments<decltype(&name)>::run<&name>, \
+                                             name##_lanes,                                     \
+                                             emulator::arguments<decltype(&name)>::n,          \
+                                             emulator::arguments<decltype(&name)>::bytes,      \
+                                             nullptr};                                         \
     static emulator::registration name##_registration(&name##_kernel)
 
 namespace emulator
@@ -44,10 +47,7 @@ template <class F> struct arguments;
 template <class... A> struct arguments<void (*)(A...)> {
     static constexpr unsigned n = sizeof...(A);
     static constexpr size_t bytes[sizeof...(A) + 1] = {sizeof(A)..., 0};
-    template <void (*f)(A...)> static void run(void **params)
-    {
-        call<f>(params, std::index_sequence_for<A...>());
-    }
+    template <void (*f)(A...)> static void run(void **params) { call<f>(params, std::index_sequence_for<A...>()); }
     template <void (*f)(A...), size_t... i> static void call(void **params, std::index_sequence<i...>)
     {
         f(*(std::remove_const_t<A> *)params[i]...);

@@ -179,9 +179,7 @@ DEVICE void bulk_store_done()
 
 /* ---- between groups, which run one after another */
 
-DEVICE void device_fence()
-{
-}
+DEVICE void device_fence() {}
 DEVICE uint fetch_add(uint *at, uint x)
 {
     uint old = *at;
