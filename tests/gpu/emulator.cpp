@@ -235,6 +235,11 @@ void wake_waiting()
         }
 }
 
+void give_way()
+{
+    switch_away(false);
+}
+
 static void run_thread()
 {
     fiber_entered();

@@ -108,8 +108,10 @@ uint64_t ballot(bool x, place at);
 [[noreturn]] void die(place at, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Called again and again until it says true; others run between. A block in which all wait is reported. */
 void wait_until(const char *what, bool (*is_over)(void *), void *argument, place at);
-/* Lets those who wait look again. */
+/* Lets those who wait look again, and those run that the order puts first: what the running thread does next may come
+ * after all that others do. */
 void wake_waiting();
+void give_way();
 /* The running thread's number in its block. */
 unsigned own_thread();
 

@@ -37,6 +37,7 @@ SKV_EMULATED_KERNEL(wrong_collective);
 SKV_EMULATED_KERNEL(wrong_exit);
 SKV_EMULATED_KERNEL(wrong_exit_at_barrier);
 SKV_EMULATED_KERNEL(wrong_deadlock);
+SKV_EMULATED_KERNEL(wrong_late_store);
 SKV_EMULATED_KERNEL(wrong_bounds);
 SKV_EMULATED_KERNEL(wrong_alignment);
 SKV_EMULATED_KERNEL(wrong_scratch_overrun);
@@ -324,6 +325,16 @@ static bool no_trailing_barrier_is_right()
     return true;
 }
 
+static bool late_store_is_right()
+{
+    words out(32);
+    launch("wrong_late_store", 1, 16, out.data());
+    for (uint x : out)
+        if (x != 1)
+            return false;
+    return true;
+}
+
 static void test_races(void **)
 {
     const uint all = (1u << N_ORDERS) - 1;
@@ -333,6 +344,7 @@ static void test_races(void **)
     assert_int_equal(orders_that_find(no_trailing_barrier_is_right) & 0x3, 0);
     assert_int_equal(orders_that_find([] { return copies_are_right("wrong_copies"); }), all);
     assert_true(orders_that_find([] { return copies_are_right("wrong_copy_end"); }) != 0);
+    assert_int_equal(orders_that_find(late_store_is_right) & 0xa, 0xa);
 }
 
 static void test_bulk_mistakes(void **)

@@ -122,6 +122,20 @@ void copy_wait(unsigned n)
     }
 }
 
+/* ---- bulk copies */
+
+/* Bulk copies take another way to memory than lanes: a word's writer must have passed the fence behind it, or the lane
+ * that copies after they both met. */
+static void check_fences(const char *what, uint32_t from, uint32_t n_bytes, place at)
+{
+    uint64_t own_fence = lanes[own_thread()].fenced_at;
+    for (uint32_t word = (from - WINDOW_BASE) / 4; word < (from - WINDOW_BASE + n_bytes) / 4; word++) {
+        uint64_t written_at = scratch.written_at[word];
+        if (written_at > block_began_at && lanes[scratch.writer[word]].fenced_at < written_at && own_fence < written_at)
+            die(at, "%s what thread %u wrote without bulk_store_ready behind", what, scratch.writer[word]);
+    }
+}
+
 /* ---- barriers */
 
 /* What an initialized barrier's bytes hold, so that a store over it is found. */
@@ -169,6 +183,7 @@ void barrier_expect(uint32_t address, uint32_t n_bytes, place at)
     b.has_arrived = true;
     b.expected = n_bytes;
     wake_waiting();
+    give_way();
 }
 
 void load_start(uint32_t to, const void *from, uint32_t n_bytes, uint32_t address, place at)
@@ -178,10 +193,12 @@ void load_start(uint32_t to, const void *from, uint32_t n_bytes, uint32_t addres
         die(at, "bulk_load before bulk_barriers_ready of the lane that made its barrier");
     unsigned char *bytes = checked_range(to, n_bytes, at);
     check_global(from, n_bytes, at);
+    check_fences("bulk_load over", to, n_bytes, at);
     memset(bytes, UNDER_WAY, n_bytes);
     b.loads.push_back({to, n_bytes, from, at});
     b.loading += n_bytes;
     wake_waiting();
+    give_way();
 }
 
 /* The phase ends no earlier than somebody looks. */
@@ -228,22 +245,11 @@ void store_ready()
     lanes[own_thread()].fenced_at = scratch.time;
 }
 
-/* A word's writer must have passed the fence behind it, or the storing lane itself after them both met. */
-static void check_fences(uint32_t from, uint32_t n_bytes, place at)
-{
-    uint64_t own_fence = lanes[own_thread()].fenced_at;
-    for (uint32_t word = (from - WINDOW_BASE) / 4; word < (from - WINDOW_BASE + n_bytes) / 4; word++) {
-        uint64_t written_at = scratch.written_at[word];
-        if (written_at > block_began_at && lanes[scratch.writer[word]].fenced_at < written_at && own_fence < written_at)
-            die(at, "bulk_store of what thread %u wrote without bulk_store_ready behind", scratch.writer[word]);
-    }
-}
-
 void store_start(void *to, uint32_t from, uint32_t n_bytes, place at)
 {
     checked_range(from, n_bytes, at);
     check_global(to, n_bytes, at);
-    check_fences(from, n_bytes, at);
+    check_fences("bulk_store of", from, n_bytes, at);
     lanes[own_thread()].stores.push_back({to, from, at, false, std::vector<unsigned char>(n_bytes)});
 }
 

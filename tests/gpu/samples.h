@@ -229,6 +229,24 @@ KERNEL(wrong_deadlock, 64)(uint *out SCRATCH)
     out[local_id()] = 0;
 }
 
+/* The phase may end before lane 0 stores. */
+KERNEL(wrong_late_store, 32)(uint *out SCRATCH)
+{
+    SCRATCH_ADDRESS(scratch);
+    if (local_id() == 0) {
+        bulk_barrier_init(scratch);
+        bulk_barriers_ready();
+        store_shared(scratch + 8, 0);
+    }
+    warp_barrier();
+    if (local_id() == 0) {
+        bulk_expect(scratch, 0);
+        store_shared(scratch + 8, 1);
+    }
+    bulk_wait(scratch, 0);
+    out[local_id()] = load_shared(scratch + 8);
+}
+
 KERNEL(wrong_bounds, 32)(uint *out SCRATCH)
 {
     SCRATCH_ADDRESS(scratch);
