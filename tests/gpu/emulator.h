@@ -55,6 +55,7 @@ struct kernel {
     const char *name;
     void (*run)(void **params);
     unsigned lanes; /* of a block */
+    bool takes_fewer;
     unsigned n_params;
     const size_t *param_bytes;
     kernel *next;

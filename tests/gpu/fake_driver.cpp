@@ -211,7 +211,9 @@ code launch(function *f, const shape &s, unsigned warp_lanes, stream *on, void *
     for (int i = 0; i < 3; i++)
         if (s.grid[i] == 0 || s.block[i] == 0 || s.grid[i] > (i == 0 ? 0x7fffffffu : 65535u) || s.block[i] > MAX_LANES)
             return INVALID_VALUE;
-    if (s.block[0] * s.block[1] * s.block[2] != kernel->lanes || s.shared_bytes > f->shared_bytes_max)
+    unsigned lanes = s.block[0] * s.block[1] * s.block[2];
+    if (lanes > kernel->lanes || (lanes < kernel->lanes && !kernel->takes_fewer) ||
+        s.shared_bytes > f->shared_bytes_max)
         return INVALID_VALUE;
     if (f->of->in != current())
         return INVALID_CONTEXT;
@@ -234,7 +236,7 @@ code launch(function *f, const shape &s, unsigned warp_lanes, stream *on, void *
 
 size_t memory_bytes()
 {
-    static const size_t n_bytes = (size_t)number_from("SKV_FAKE_MEMORY", 4096) << 20;
+    static const size_t n_bytes = (size_t)number_from("SKV_FAKE_MEMORY", 20480) << 20;
     return n_bytes;
 }
 

@@ -7,7 +7,7 @@
  * and every call can be made to fail. A call that gives something back does so even where it is made to fail, as a
  * driver does that reports an earlier error.
  *
- * Environment: SKV_FAKE_FAIL=n fails the n-th call, SKV_FAKE_MEMORY=n gives each device n MiB (default 4096).
+ * Environment: SKV_FAKE_FAIL=n fails the n-th call, SKV_FAKE_MEMORY=n gives each device n MiB (default 20480).
  *
  * Thread-safety: every call takes one lock; the stack of current contexts belongs to the thread.
  */

@@ -22,22 +22,20 @@ typedef long slong;
 #define LOCAL
 #define SHARED SKV_EMULATED_SHARED
 #define DEVICE [[maybe_unused]] static inline
-#define KERNEL(name, lanes) KERNEL_(name, lanes)
-#define KERNEL_(name, lanes)         \
-    enum { name##_lanes = (lanes) }; \
+#define KERNEL(name, lanes) KERNEL_(name, lanes, false)
+#define KERNEL_(name, lanes, fewer)                          \
+    enum { name##_lanes = (lanes), name##_fewer = (fewer) }; \
     extern "C" __attribute__((visibility("hidden"))) void name
 #define SCRATCH
 #define SCRATCH_OF(words) uint *words = (uint *)emulator::scratch.bytes
 
 /* Makes a kernel known by its name; once for each, behind its definition. */
 #define SKV_EMULATED_KERNEL(name) SKV_EMULATED_KERNEL_(name)
-#define SKV_EMULATED_KERNEL_(name)                                                             \
-    static emulator::kernel name##_kernel = {#name,                                            \
-                                             emulator::arguments<decltype(&name)>::run<&name>, \
-                                             name##_lanes,                                     \
-                                             emulator::arguments<decltype(&name)>::n,          \
-                                             emulator::arguments<decltype(&name)>::bytes,      \
-                                             nullptr};                                         \
+#define SKV_EMULATED_KERNEL_(name)                                                                                   \
+    static emulator::kernel name##_kernel = {                                                                        \
+        #name,        emulator::arguments<decltype(&name)>::run<&name>, name##_lanes,                                \
+        name##_fewer, emulator::arguments<decltype(&name)>::n,          emulator::arguments<decltype(&name)>::bytes, \
+        nullptr};                                                                                                    \
     static emulator::registration name##_registration(&name##_kernel)
 
 namespace emulator

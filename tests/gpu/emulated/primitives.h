@@ -12,7 +12,8 @@
 #include "tests/gpu/matrices.h"
 
 #define WARP_LANES 32
-#define KERNEL_RESIDENT(name, lanes, groups) KERNEL_(name, lanes)
+/* Unlike shared kernels, which OpenCL compiles for one size of group, it may run with fewer lanes. */
+#define KERNEL_RESIDENT(name, lanes, groups) KERNEL_(name, lanes, true)
 #define SCRATCH_ADDRESS(address) const uint address = emulator::WINDOW_BASE
 
 /* As a last parameter: where the kernel calls. */
