@@ -41,6 +41,7 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
             start_copy<C>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, ring + s * stage_bytes,
                           barriers + s * SKV_CUDA_STAGE_INFO_BYTES);
     }
+    warp_barrier();
     for (uint chunk = begin + warp;; line_next<C>(line, &unit)) {
         uint i_head = unit.i_unit / group->p->n_row_tiles, first_row = unit.i_unit % group->p->n_row_tiles * ROWS;
         uint n_rows = min(ROWS, p->group - first_row);
