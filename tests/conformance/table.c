@@ -34,6 +34,7 @@
     X(decompress_damaged, 1)                \
     X(decompress_empty, 1)                  \
     X(attend_fixed, 1)                      \
+    X(attend_decode, 1)                     \
     X(attend_ragged, 1)                     \
     X(attend_mixed_layouts, 1)              \
     X(attend_tail_only, 1)                  \

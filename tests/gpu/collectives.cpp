@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/gpu/emulator.h"
+
+namespace emulator
+{
+
+uint32_t shuffle(uint32_t x, unsigned source, place at)
+{
+    warp_data &w = own_warp();
+    unsigned i = own_lane();
+    w.operand[i] = x;
+    w.source[i] = source;
+    meet_warp(
+        "shuffle",
+        [](warp_data &all, unsigned n_lanes) {
+            for (unsigned k = 0; k < n_lanes; k++)
+                all.result[k] = all.operand[all.source[k] % n_lanes];
+        },
+        at);
+    return w.result[i];
+}
+
+uint64_t ballot(bool x, place at)
+{
+    warp_data &w = own_warp();
+    w.ballot |= (uint64_t)x << own_lane();
+    meet_warp(
+        "ballot",
+        [](warp_data &all, unsigned) {
+            all.ballot_result = all.ballot;
+            all.ballot = 0;
+        },
+        at);
+    return w.ballot_result;
+}
+
+} // namespace emulator
