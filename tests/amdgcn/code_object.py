@@ -98,6 +98,10 @@ class Descriptor:
         return bool(self.rsrc2 & 1)
 
     @property
+    def n_user_scalars(self) -> int:
+        return self.rsrc2 >> 1 & 31
+
+    @property
     def group_ids(self) -> list:
         """The dimensions whose group ids a wave is given."""
         return [i for i in range(3) if self.rsrc2 >> 7 + i & 1]

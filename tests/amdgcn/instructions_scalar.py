@@ -99,7 +99,8 @@ CONDITIONS = {
 NOTHING = ("s_nop", "s_waitcnt", "s_delay_alu", "s_clause", "s_waitcnt_depctr", "s_waitcnt_vscnt", "s_inst_prefetch",
            "s_set_inst_prefetch_distance", "s_sendmsg", "s_sleep", "s_setprio", "s_wait_alu", "s_wait_kmcnt",
            "s_wait_loadcnt", "s_wait_storecnt", "s_wait_dscnt", "s_wait_loadcnt_dscnt", "s_wait_storecnt_dscnt",
-           "s_wait_idle", "s_barrier_signal", "s_icache_inv", "s_dcache_wb", "s_dcache_inv", "s_ttracedata_imm")
+           "s_wait_idle", "s_waitcnt_vmcnt", "s_waitcnt_lgkmcnt", "s_waitcnt_expcnt", "s_wait_expcnt",
+           "s_barrier_signal", "s_icache_inv", "s_dcache_wb", "s_dcache_inv", "s_ttracedata_imm")
 
 
 def nothing(ins):

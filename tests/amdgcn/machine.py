@@ -19,7 +19,7 @@ import operands
 import toolchain
 from code_object import CodeObject
 from decode import Instruction, Unknown
-from memory import POISON_BYTE, Bytes, GroupMemory, Memory
+from memory import POISON_BYTE, POISON_WORD, Bytes, GroupMemory, Memory
 from wave import MASK32, TRAP_TEMPORARIES, Wave
 
 BARRIER, END = instructions_scalar.BARRIER, instructions_scalar.END
@@ -172,7 +172,8 @@ class Machine:
                 found += [value >> 32 * i & MASK32 for i in range(n_words)]
         for i in range(descriptor.preload & 127):
             found.append(self.memory.read(kernarg + 4 * ((descriptor.preload >> 7) + i), 4))
-        return found
+        # Some targets want more than are of use.
+        return found + [POISON_WORD] * (descriptor.n_user_scalars - len(found))
 
     def _wave(self, group, descriptor, metadata, start, at, lanes, first):
         wave = Wave(group, self.lanes, at)
@@ -225,14 +226,14 @@ class Machine:
             while left:
                 left -= 1
                 state = code[pc](wave)
-                if state is None:
+                # Of no meaning unless it is a number: ufuncs return what they have written.
+                if state.__class__ is not int:
                     pc += 1
-                elif state < 0:
+                elif state >= 0:
+                    pc = program.index[state]
+                else:
                     pc += 1
                     break
-                else:
-                    pc = program.index[state]
-                    state = None
         except Exception as error:
             address, _, text = program.lines[min(pc, len(program.lines) - 1)]
             raise MachineError(f"{self.target} {kernel} at {address:#x}, group {wave.group.ids}, lanes from "
@@ -243,4 +244,4 @@ class Machine:
         wave.n_done += n
         if wave.n_done >= INSTRUCTIONS_MAX:
             raise MachineError(f"{self.target} {kernel}: a wave does not end")
-        return state
+        return state if state.__class__ is int and state < 0 else None
