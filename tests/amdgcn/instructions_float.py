@@ -175,7 +175,7 @@ def scale(x, denominator, numerator):
     n_tiny = exponent(n) <= 23
     up, down = F32(2.0 ** 64), F32(2.0 ** -64)
     choices = [zero, far, d_tiny, inverse_tiny & quotient_tiny, inverse_tiny, quotient_tiny, n_tiny]
-    scaled = [F32(np.nan), np.where(is_d, x * up, x), x * up, np.where(is_d, x * up, x), x * down,
+    scaled = [F32(np.nan), np.where(is_d, x * up, x), x * up, np.where(is_d, x * down, x), x * down,
               np.where(is_n, x * up, x), x * up]
     flags = [False, True, False, True, False, True, False]
     return np.select(choices, scaled, x).astype(F32), np.select(choices, flags, False)

@@ -210,21 +210,25 @@ def atomic(space, name, bits):
 
 # ---- group memory
 
-def group_address(text):
-    read = operands.lanes(text, "u32")
-    return lambda w: active(w, read(w)).astype(np.int64)
+def group_address(text, offset):
+    """The sum wraps at 32 bits, which compilers make use of."""
+    read, more = operands.lanes(text, "u32"), U32(offset)
+    return lambda w: (active(w, read(w)) + more).astype(np.int64)
+
+
+def offsets_of(ins, n, step):
+    return [ins.get("offset")] if n == 1 else [ins.get(f"offset{i}") * step for i in range(n)]
 
 
 def group_load(size, extends, half, n=1, step=1):
     def build(ins):
-        index, address = operands.vector_index(ins.operands[0]), group_address(ins.operands[1])
-        offsets = [ins.get("offset")] if n == 1 else [ins.get(f"offset{i}") * size * step for i in range(n)]
+        index = operands.vector_index(ins.operands[0])
+        addresses = [group_address(ins.operands[1], offset) for offset in offsets_of(ins, n, size * step)]
         n_words = max(size // 4, 1)
 
         def run(w):
             if w.exec:
-                at = address(w)
-                found = [w.lds.load(at + offset, size) for offset in offsets]
+                found = [w.lds.load(address(w), size) for address in addresses]
                 for i, words in enumerate(found):
                     put(w, index + i * n_words, words, size, extends, half)
         return run
@@ -233,15 +237,13 @@ def group_load(size, extends, half, n=1, step=1):
 
 def group_store(size, half, n=1, step=1):
     def build(ins):
-        address = group_address(ins.operands[0])
+        addresses = [group_address(ins.operands[0], offset) for offset in offsets_of(ins, n, size * step)]
         indices = [operands.vector_index(text) for text in ins.operands[1:1 + n]]
-        offsets = [ins.get("offset")] if n == 1 else [ins.get(f"offset{i}") * size * step for i in range(n)]
 
         def run(w):
             if w.exec:
-                at = address(w)
-                for index, offset in zip(indices, offsets):
-                    w.lds.store(at + offset, size, take(w, index, size, half))
+                for index, address in zip(indices, addresses):
+                    w.lds.store(address(w), size, take(w, index, size, half))
         return run
     return build
 
@@ -251,12 +253,12 @@ def group_atomic(name, bits, returns):
 
     def build(ins):
         first = 1 if returns else 0
-        address, data = group_address(ins.operands[first]), operands.vector_index(ins.operands[first + 1])
-        more = ins.get("offset")
+        address = group_address(ins.operands[first], ins.get("offset"))
+        data = operands.vector_index(ins.operands[first + 1])
 
         def run(w):
             if w.exec:
-                before = w.lds.update(address(w) + more, bits // 8, change(w, name, bits, data))
+                before = w.lds.update(address(w), bits // 8, change(w, name, bits, data))
                 if returns:
                     put_values(w, operands.vector_index(ins.operands[0]), before, n_words)
         return run

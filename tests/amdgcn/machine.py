@@ -161,6 +161,8 @@ class Machine:
             data[at:at + size] = value
         if next(given, None) is not None:
             raise MachineError("more arguments than the kernel has")
+        # The segment starts at a multiple of 16 bytes, which lets compilers read its end in pieces of 16.
+        data += bytes(-len(data) % 16)
         return self.memory.add("the kernel's arguments", bytes(data), writable=False)
 
     def _start_registers(self, descriptor, kernarg, packet):
