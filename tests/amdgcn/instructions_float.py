@@ -13,22 +13,27 @@ F16, F32, F64, I32, I64, U16, U32, U64 = (np.float16, np.float32, np.float64, np
 TINY = F32(2.0 ** -126)
 
 
-def fused(a, b, c):
-    """a * b + c, rounded once. The product is exact in binary64; where the sum there is halfway between two results,
-    or subnormal, what it lost decides."""
+def to_odd(a, b, c):
+    """a * b + c in binary64, the last bit 1 where it is not exact: rounding that again is rounding once."""
     product = np.multiply(a, b, dtype=F64)
-    total = product + c
-    bits = np.asarray(total).view(U64)
-    if not (((bits & U64(0x1FFFFFFF)) == U64(0x10000000)) | (np.abs(total) < TINY) & (total != 0)).any():
-        return total.astype(F32)
     c = np.asarray(c, F64)
+    total = np.asarray(product + c)
     part = total - product
     lost = (product - (total - part)) + (c - part)
-    # Round to odd: the last bit of what is not exact becomes 1.
+    bits = total.view(U64)
     inexact = (lost != 0) & np.isfinite(total) & (bits & U64(1) == 0)
     toward_zero = np.signbit(lost) != np.signbit(total)
-    odd = np.where(inexact, np.where(toward_zero, bits - U64(1), bits + U64(1)), bits)
-    return odd.view(F64).astype(F32)
+    return np.where(inexact, np.where(toward_zero, bits - U64(1), bits + U64(1)), bits).view(F64)
+
+
+def fused(a, b, c):
+    """a * b + c, rounded once. The product is exact in binary64; what the sum there lost matters where it lies halfway
+    between two results, or is subnormal."""
+    total = np.multiply(a, b, dtype=F64) + c
+    halfway = (np.asarray(total).view(U64) & U64(0x1FFFFFFF)) == U64(0x10000000)
+    if (halfway | (np.abs(total) < TINY) & (total != 0)).any():
+        total = to_odd(a, b, c)
+    return total.astype(F32)
 
 
 def flush(x):
@@ -197,9 +202,8 @@ def divide_fused(ins):
 
     def run(w):
         z = c(w)
-        x = fused(a(w), b(w), z)
-        back = np.where(exponent(z) > 127, F32(2.0 ** 64), F32(2.0 ** -64))
-        write(w, np.where(w.lanes_of(w.vcc), x * back, x))
+        back = np.where(exponent(z) > 127, 2.0 ** 64, 2.0 ** -64)
+        write(w, (to_odd(a(w), b(w), z) * np.where(w.lanes_of(w.vcc), back, 1.0)).astype(F32))
     return run
 
 
