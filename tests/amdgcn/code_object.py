@@ -12,8 +12,24 @@ NOTE_METADATA = 32
 SECTION_SYMBOLS = 11
 SEGMENT_LOAD, SEGMENT_NOTE = 1, 4
 
-# The low 8 bits of e_flags, for the targets that machine.py knows.
-MACHINES = {0x2F: "gfx906", 0x3F: "gfx90a", 0x4C: "gfx942", 0x36: "gfx1030", 0x41: "gfx1100", 0x4E: "gfx1201"}
+# The low 8 bits of e_flags.
+MACHINES = {0x2F: "gfx906", 0x30: "gfx908", 0x3F: "gfx90a", 0x4C: "gfx942", 0x36: "gfx1030", 0x37: "gfx1031",
+            0x38: "gfx1032", 0x41: "gfx1100", 0x46: "gfx1101", 0x47: "gfx1102", 0x43: "gfx1150", 0x4A: "gfx1151",
+            0x48: "gfx1200", 0x4E: "gfx1201"}
+
+
+def generation(target: str) -> int:
+    return int(target[3:-2])
+
+
+def packs_lane_ids(target: str) -> bool:
+    """Whether a lane's three ids come in one register."""
+    return generation(target) >= 11 or target in ("gfx90a", "gfx942")
+
+
+def finds_private_memory(target: str) -> bool:
+    """Whether a wave is not given the place of its private memory."""
+    return generation(target) >= 11 or target == "gfx942"
 
 
 def unpack_message(data: bytes):

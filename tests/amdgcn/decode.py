@@ -6,6 +6,7 @@ import re
 import numpy as np
 
 import operands
+from code_object import generation
 
 SUFFIX = re.compile(r"_(e32|e64|dpp|dpp8|sdwa|e64_dpp|e64_dpp8|e96)$")
 FLAGS_TO_IGNORE = {"glc", "slc", "dlc", "sc0", "sc1", "nt", "done", "gds", "scc"}
@@ -41,7 +42,7 @@ class Instruction:
 
     def __init__(self, text, address, size, target, lanes):
         self.text, self.address, self.size, self.target, self.lanes = text, address, size, target, lanes
-        self.generation = int(target[3:-2], 10)
+        self.generation = generation(target)
         self.pair = None
         first, _, second = text.partition(" :: ")
         if second:

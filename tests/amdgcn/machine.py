@@ -17,7 +17,7 @@ import instructions_scalar
 import instructions_vector
 import operands
 import toolchain
-from code_object import CodeObject
+from code_object import CodeObject, finds_private_memory, generation, packs_lane_ids
 from decode import Instruction, Unknown
 from memory import POISON_BYTE, POISON_WORD, Bytes, GroupMemory, Memory
 from wave import MASK32, TRAP_TEMPORARIES, Wave
@@ -25,11 +25,6 @@ from wave import MASK32, TRAP_TEMPORARIES, Wave
 BARRIER, END = instructions_scalar.BARRIER, instructions_scalar.END
 TABLE = {**instructions_scalar.TABLE, **instructions_vector.TABLE, **instructions_float.TABLE,
          **instructions_memory.TABLE, **instructions_matrix.TABLE}
-LANES = {"gfx906": 64, "gfx90a": 64, "gfx942": 64, "gfx1030": 32, "gfx1100": 32, "gfx1201": 32}
-# Targets that hand out three lane ids in one register.
-PACKED_IDS = ("gfx90a", "gfx942", "gfx1100", "gfx1201")
-# Targets whose waves find their private memory by themselves.
-OWN_SCRATCH = ("gfx942", "gfx1100", "gfx1201")
 INSTRUCTIONS_MAX = 50_000_000
 
 
@@ -73,6 +68,7 @@ class Program:
 
     def __init__(self, code_object, symbol):
         self.target = code_object.target
+        self.lanes = code_object.kernels[symbol][".wavefront_size"]
         self.lines = toolchain.disassemble(code_object.path, self.target, symbol)
         self.index = {address: i for i, (address, _, _) in enumerate(self.lines)}
         self.code = [self._maker(i) for i in range(len(self.lines))]
@@ -80,7 +76,7 @@ class Program:
 
     def instruction(self, i):
         address, size, text = self.lines[i]
-        return Instruction(text, address, size, self.target, LANES[self.target])
+        return Instruction(text, address, size, self.target, self.lanes)
 
     def _maker(self, i):
         def make(w):
@@ -107,7 +103,8 @@ class Machine:
 
     def __init__(self, path, schedule="forward"):
         self.code = CodeObject(path)
-        self.target, self.lanes = self.code.target, LANES[self.code.target]
+        self.target = self.code.target
+        self.lanes = next(iter(self.code.kernels.values()))[".wavefront_size"]
         self.memory = Memory()
         self.schedule = schedule
         self.programs = {}
@@ -183,11 +180,11 @@ class Machine:
         wave.set_exec((1 << n_active) - 1)
         ids = np.arange(at, at + self.lanes, dtype=np.uint32)
         wave.u[0][:] = ids
-        if self.target not in PACKED_IDS:
+        if not packs_lane_ids(self.target):
             for i in range(1, descriptor.n_lane_ids):
                 wave.u[i][:] = 0
         scalars = list(start)
-        if self.target == "gfx1201":
+        if generation(self.target) >= 12:
             wave.s[TRAP_TEMPORARIES + 9] = group.ids[0]
             wave.s[TRAP_TEMPORARIES + 7] = group.ids[1] | group.ids[2] << 16
         else:
@@ -196,7 +193,7 @@ class Machine:
         if descriptor.has_private_segment:
             n_bytes = metadata[".private_segment_fixed_size"] * self.lanes
             wave.scratch = Bytes("private memory", np.full(n_bytes, POISON_BYTE, np.uint8))
-            scalars += [0] * (self.target not in OWN_SCRATCH)
+            scalars += [0] * (not finds_private_memory(self.target))
         wave.s[:len(scalars)] = scalars
         wave.pc = first
         return wave
