@@ -44,7 +44,8 @@ def rows_of(path):
 def complaints(numbers, allowed=()):
     """What a kernel must not have."""
     found = [f"{numbers[column]} {what}" for column, what in (
-        ("VGPR spills", "vector registers spilled"), ("private memory", "accesses of private memory")) if numbers[column]]
+        ("VGPR spills", "vector registers spilled"), ("private memory", "accesses of private memory"))
+             if numbers[column]]
     if numbers["SGPR spills"] and "sgpr-spills" not in allowed:
         found.append(f"{numbers['SGPR spills']} scalar registers spilled")
     if numbers["scratch"] and not (numbers["private memory"] == 0 and "reserved-scratch" in allowed):

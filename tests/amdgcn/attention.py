@@ -13,8 +13,8 @@ C = params.CONSTANTS
 class Problem:
     """Caches of lengths `cached`, tails of lengths `tails`, one of each for every sequence."""
 
-    def __init__(self, seed, dtype, cached, tails, *, head_dim=64, kept=24, n_kv_heads=2, group=2, n_new=1, ragged=False,
-                 window=0, sink_tokens=0, softcap=0.0, sinks=False, n_splits=1):
+    def __init__(self, seed, dtype, cached, tails, *, head_dim=64, kept=24, n_kv_heads=2, group=2, n_new=1,
+                 ragged=False, window=0, sink_tokens=0, softcap=0.0, sinks=False, n_splits=1):
         random = np.random.default_rng(seed)
         self.dtype, self.head_dim, self.kept, self.n_kv_heads, self.group = dtype, head_dim, kept, n_kv_heads, group
         self.n_new, self.n_q_heads, self.n_seqs = n_new, n_kv_heads * group, len(cached)

@@ -93,9 +93,9 @@ def pack_toward_zero(a, b):
 
 
 ROUNDINGS = {"rndne": np.rint, "trunc": np.trunc, "floor": np.floor, "ceil": np.ceil}
-BASE_TWO = {"v_exp_f32": np.exp2, "v_log_f32": np.log2, "v_rcp_f32": lambda x: 1 / x, "v_rcp_iflag_f32": lambda x: 1 / x,
-            "v_rsq_f32": lambda x: 1 / np.sqrt(x), "v_sqrt_f32": np.sqrt, "v_sin_f32": lambda x: np.sin(2 * np.pi * x),
-            "v_cos_f32": lambda x: np.cos(2 * np.pi * x)}
+OWN_FUNCTIONS = {"v_exp_f32": np.exp2, "v_log_f32": np.log2, "v_rcp_f32": np.reciprocal,
+                 "v_rcp_iflag_f32": np.reciprocal, "v_rsq_f32": lambda x: 1 / np.sqrt(x), "v_sqrt_f32": np.sqrt,
+                 "v_sin_f32": lambda x: np.sin(2 * np.pi * x), "v_cos_f32": lambda x: np.cos(2 * np.pi * x)}
 # name -> (function, kind, number of sources)
 OPERATIONS = {
     "v_add_f32": (np.add, "f32", 2), "v_sub_f32": (np.subtract, "f32", 2), "v_mul_f32": (np.multiply, "f32", 2),
@@ -112,7 +112,7 @@ OPERATIONS = {
     "v_add_f64": (np.add, "f64", 2), "v_mul_f64": (np.multiply, "f64", 2),
     "v_mul_legacy_f32": (lambda a, b: np.where((a == 0) | (b == 0), F32(0), a * b), "f32", 2),
     **{f"v_{name}_f32": (function, "f32", 1) for name, function in ROUNDINGS.items()},
-    **{name: (transcendental(function), "f32", 1) for name, function in BASE_TWO.items()},
+    **{name: (transcendental(function), "f32", 1) for name, function in OWN_FUNCTIONS.items()},
 }
 # name -> (function, kinds of the sources, kind of the result)
 MIXED = {
@@ -346,7 +346,8 @@ def fill_scalars():
     two = {"add": operator.add, "sub": operator.sub, "mul": operator.mul, "min": np.fmin, "max": np.fmax}
     table = {f"s_{name}_f32": scalar_operation(function, 2) for name, function in two.items()}
     table |= {f"s_{name}_f32": scalar_operation(function, 1) for name, function in ROUNDINGS.items()}
-    table |= {f"v_s_{name[2:]}": scalar_operation(transcendental(function), 1) for name, function in BASE_TWO.items()}
+    table |= {f"v_s_{name[2:]}": scalar_operation(transcendental(function), 1)
+              for name, function in OWN_FUNCTIONS.items()}
     return table | {
         "s_min_num_f32": table["s_min_f32"], "s_max_num_f32": table["s_max_f32"],
         "s_fmac_f32": scalar_operation(fused, 2, True), "s_fmamk_f32": scalar_operation(fused, 3),

@@ -23,7 +23,7 @@ def bytes_of(x, dtype):
 
 def dot_halves(is_bf16):
     def build(ins):
-        a, b, write = operands.lanes(ins.operands[1], "u32"), operands.lanes(ins.operands[2], "u32"), ins.writer(0, "f32")
+        a, b, write = *(operands.lanes(ins.operands[i], "u32") for i in (1, 2)), ins.writer(0, "f32")
         c = operands.lanes(ins.operands[3] if len(ins.operands) > 3 else ins.operands[0], "f32")
         return lambda w: write(w, ((halves_of(a(w), is_bf16) * halves_of(b(w), is_bf16)).sum(-1) + c(w)).astype(F32))
     return build
@@ -34,7 +34,7 @@ def dot_bytes(types):
     def build(ins):
         signs = ins.get("neg_lo", [0, 0, 0])
         first, second = types or (np.int8 if signs[0] else np.uint8, np.int8 if signs[1] else np.uint8)
-        a, b, write = operands.lanes(ins.operands[1], "u32"), operands.lanes(ins.operands[2], "u32"), ins.writer(0, "u32")
+        a, b, write = *(operands.lanes(ins.operands[i], "u32") for i in (1, 2)), ins.writer(0, "u32")
         c = operands.lanes(ins.operands[3] if len(ins.operands) > 3 else ins.operands[0], "u32")
 
         def run(w):

@@ -301,8 +301,8 @@ def fill():
         for verb in ("ds_write_", "ds_store_"):
             table[verb + name] = group_store(size, half)
     for bits in (32, 64):
-        for read, write, step in (("read2", "write2", 1), ("read2st64", "write2st64", 64),
-                                  ("load_2addr", "store_2addr", 1), ("load_2addr_stride64", "store_2addr_stride64", 64)):
+        for read, write, step in (("read2", "write2", 1), ("load_2addr", "store_2addr", 1),
+                                  ("read2st64", "write2st64", 64), ("load_2addr_stride64", "store_2addr_stride64", 64)):
             table[f"ds_{read}_b{bits}"] = group_load(bits // 8, False, None, 2, step)
             table[f"ds_{write}_b{bits}"] = group_store(bits // 8, None, 2, step)
         for new, kind, old in (("add", "u", "add"), ("sub", "u", "sub"), ("min", "u", "umin"), ("max", "u", "umax"),

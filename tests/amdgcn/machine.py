@@ -99,7 +99,7 @@ class Group:
 
 
 class Machine:
-    """memory: add buffers there, then launch. schedule: "forward", "reverse" or a seed, which mixes waves and slices."""
+    """memory: add buffers there, then launch. schedule: "forward", "reverse", or a seed to mix waves and slices."""
 
     def __init__(self, path, schedule="forward"):
         self.code = CodeObject(path)

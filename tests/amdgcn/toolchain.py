@@ -34,8 +34,9 @@ def tool_folder() -> Path:
 
 def knows(folder: Path, target: str) -> bool:
     """Whether this clang compiles for a target; gfx942 came with 18, gfx1201 with 19."""
-    result = subprocess.run([folder / "clang", "-target", "amdgcn-amd-amdhsa", f"-mcpu={target}", "-nogpulib", "-x", "c",
-                             "-c", "-", "-o", "/dev/null"], input="", text=True, capture_output=True, check=False)
+    command = [folder / "clang", "-target", "amdgcn-amd-amdhsa", f"-mcpu={target}", "-nogpulib", "-x", "c", "-c", "-",
+               "-o", "/dev/null"]
+    result = subprocess.run(command, input="", text=True, capture_output=True, check=False)
     return result.returncode == 0
 
 

@@ -24,7 +24,7 @@ typedef float float4 __attribute__((ext_vector_type(4)));
 #define KERNEL(name, lanes) \
     extern "C" __attribute__((global)) void __attribute__((amdgpu_flat_work_group_size(lanes, lanes))) name
 #define SCRATCH
-#define SCRATCH_OF(words)                                                 \
+#define SCRATCH_OF(words)                                                        \
     extern __attribute__((shared)) __attribute__((aligned(16))) uint scratch_[]; \
     uint *words = scratch_
 

@@ -5,13 +5,13 @@
 #include "backends/hip/kernels/language.h"
 
 #define LANES 128
-#define FLOATS(name, call)                                                    \
-    KERNEL(name, LANES)(const float *in, float *out, uint n)                  \
-    {                                                                         \
+#define FLOATS(name, call)                                                              \
+    KERNEL(name, LANES)(const float *in, float *out, uint n)                            \
+    {                                                                                   \
         for (uint i = group_x() * LANES + local_id(); i < n; i += groups_x() * LANES) { \
-            float x = in[i];                                                  \
-            out[i] = call;                                                    \
-        }                                                                     \
+            float x = in[i];                                                            \
+            out[i] = call;                                                              \
+        }                                                                               \
     }
 
 FLOATS(test_exp, exp(x))
