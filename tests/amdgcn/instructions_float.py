@@ -29,7 +29,8 @@ def to_odd(a, b, c):
 def fused(a, b, c):
     """a * b + c, rounded once. The product is exact in binary64; what the sum there lost matters where it lies halfway
     between two results, or is subnormal."""
-    total = np.multiply(a, b, dtype=F64) + c
+    # With the type said: NumPy 1 lets the types of numbers count for less than those of arrays.
+    total = np.add(np.multiply(a, b, dtype=F64), c, dtype=F64)
     halfway = (np.asarray(total).view(U64) & U64(0x1FFFFFFF)) == U64(0x10000000)
     if (halfway | (np.abs(total) < TINY) & (total != 0)).any():
         total = to_odd(a, b, c)
@@ -166,7 +167,7 @@ def compare_class(sets_exec):
         write = operands.mask_writer(ins.operands[0], ins.lanes) if first else None
 
         def run(w):
-            bits = w.bits_of(np.broadcast_to(is_class(a(w), b(w)), (w.lanes,)) & w.mask)
+            bits = w.bits_of(is_class(a(w), b(w)) & w.mask)
             if write:
                 write(w, bits)
             if sets_exec:
@@ -205,7 +206,7 @@ def divide_scale(ins):
 
     def run(w):
         scaled, flags = scale(x(w), d(w), n(w))
-        write_mask(w, w.bits_of(np.broadcast_to(flags, (w.lanes,)) & w.mask))
+        write_mask(w, w.bits_of(flags & w.mask))
         write(w, scaled)
     return run
 
@@ -367,7 +368,7 @@ def fill():
                                      ("min", np.fmin, 2, F16)):
         table[f"v_pk_{name}_f16"] = halves(function, n, dtype)
     table |= {
-        "v_pk_fma_f16": halves(lambda a, b, c: (a.astype(F64) * b.astype(F64) + c).astype(F16), 3, F16),
+        "v_pk_fma_f16": halves(lambda a, b, c: (a.astype(F64) * b.astype(F64) + c.astype(F64)).astype(F16), 3, F16),
         "v_pk_add_u16": halves(np.add, 2, U16), "v_pk_sub_u16": halves(np.subtract, 2, U16),
         "v_pk_min_u16": halves(np.minimum, 2, U16), "v_pk_max_u16": halves(np.maximum, 2, U16),
         "v_pk_mul_lo_u16": halves(np.multiply, 2, U16), "v_pk_fma_f32": pairs(fused, 3),

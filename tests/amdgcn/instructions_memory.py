@@ -25,7 +25,8 @@ TYPES = {"dword": (4, False, None), "dwordx2": (8, False, None), "dwordx3": (12,
 
 
 def active(w, x):
-    x = np.broadcast_to(x, (w.lanes,))
+    if not x.shape:
+        x = np.broadcast_to(x, (w.lanes,))
     return x if w.full else x[w.mask]
 
 

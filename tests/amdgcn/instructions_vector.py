@@ -97,7 +97,7 @@ def permute(a, b, c):
 
 
 def pair(a, b):
-    return a.astype(U64) << U64(32) | b
+    return a.astype(U64) << U64(32) | b.astype(U64)
 
 
 def multiply_high(a, b):
@@ -185,7 +185,8 @@ def comparison(function, kind, sets_exec):
         write = operands.mask_writer(ins.operands[0], ins.lanes) if has_mask else None
 
         def run(w):
-            bits = w.bits_of(np.broadcast_to(function(a(w), b(w)), (w.lanes,)) & w.mask)
+            # A comparison of two scalars holds for all lanes or none.
+            bits = w.bits_of(function(a(w), b(w)) & w.mask)
             if write:
                 write(w, bits)
             if sets_exec:
@@ -212,7 +213,7 @@ def with_carry(function, takes_carry):
             c = carry(w).astype(I64) if carry else I64(0)
             total = function(a(w).astype(I64), b(w).astype(I64), c)
             # Sums are below 2^33 and differences above -2^33: bit 32 is the carry or the borrow.
-            write_mask(w, w.bits_of(np.broadcast_to(total >> I64(32) & I64(1), (w.lanes,)).astype(bool) & w.mask))
+            write_mask(w, w.bits_of((total >> I64(32) & I64(1)).astype(bool) & w.mask))
             write(w, total.astype(U32))
         return run
     return build
@@ -228,7 +229,7 @@ def multiply_add64(kind):
         def run(w):
             product = np.asarray(a(w).astype(wide) * b(w).astype(wide)).view(U64)
             total = product + c(w)
-            write_mask(w, w.bits_of(np.broadcast_to(total < product, (w.lanes,)) & w.mask))
+            write_mask(w, w.bits_of((total < product) & w.mask))
             write(w, total)
         return run
     return build

@@ -141,6 +141,13 @@ class Words(TargetCase):
             self.assertEqual(device.take(lowest, np.uint32)[0], 77)
 
 
+    def test_constants_beside_the_code(self):
+        device, table = Device(self.path("words")), np.array([7, 11, 13, 17, 19, 23, 29, 31], np.uint32)
+        out = device.give("out", np.zeros(LANES, np.uint32), True)
+        device.machine.launch("test_table", (1, 1, 1), LANES, [out, struct.pack("<I", 5)])
+        np.testing.assert_array_equal(device.take(out, np.uint32), table[np.arange(LANES) % 8] * 23)
+
+
 class Lanes(TargetCase):
     def test_moves_and_dots(self):
         random = np.random.default_rng(9)

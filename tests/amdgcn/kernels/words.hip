@@ -77,6 +77,13 @@ KERNEL(test_groups, LANES)(uint *out, uint *lowest SCRATCH)
     out[2 * (LANES * group + lid) + 1] = bits[lid / 32];
 }
 
+/* Constants in the code object, found from where the code itself is. */
+KERNEL(test_table, LANES)(uint *out, uint n)
+{
+    static const __attribute__((constant)) uint table[] = {7, 11, 13, 17, 19, 23, 29, 31};
+    out[local_id()] = table[local_id() % 8] * table[n % 8];
+}
+
 /* The second half of the lanes reads what the first wrote, with nothing in between. */
 KERNEL(test_race, LANES)(uint *out SCRATCH)
 {
