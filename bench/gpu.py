@@ -42,7 +42,9 @@ class Cache:
         self.layout = lib.layout(dtype=on.skv_dtype(dtype), form=skv.FIXED, head_dim=d, n_kv_heads=h, kept=kept,
                                  page_tokens=page, row_stride=stride)
         n_blocks = (t + page - 1) // page * b
-        order = torch.randperm(n_blocks, device="cuda", dtype=torch.int32)
+        order = torch.arange(n_blocks, device="cuda", dtype=torch.int32)
+        if not on.in_order:
+            order = order[torch.randperm(n_blocks, device="cuda")]
         self.blocks = order.reshape(b, -1).contiguous()
         n_bytes = lib.pool_bytes(self.layout, n_blocks)
         self.pages = [torch.full((n_bytes + 256,), 0xff, dtype=torch.uint8, device="cuda") for _ in range(2)]
@@ -76,7 +78,7 @@ class Machine:
         torch.cuda.set_stream(self.stream)
         self.device = self.lib.device(device)
         self.queue = self.lib.queue(self.device, self.stream.cuda_stream)
-        self.dtype = torch.float16
+        self.dtype, self.in_order = torch.float16, False
 
     def skv_dtype(self, dtype):
         self.dtype = dtype
@@ -293,6 +295,7 @@ def main():
     parser.add_argument("--dtype", default="f16", choices=["f16", "bf16"])
     parser.add_argument("--page", type=int, default=64)
     parser.add_argument("--tail", type=int, default=0)
+    parser.add_argument("--in-order", action="store_true", help="blocks in the order of tokens, not shuffled")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--read", action="store_true", help="time a read of the compressed bytes, too")
     parser.add_argument("--graph", action="store_true", help="time captured calls: no host time between launches")
@@ -304,6 +307,7 @@ def main():
     if not torch.cuda.is_available():
         sys.exit("bench/gpu.py: PyTorch finds no GPU")
     on = Machine(args.device)
+    on.in_order = args.in_order
     results = []
     for name in [x for x in args.set.split(",") if x]:
         for shape in SHAPES[name]:

@@ -25,8 +25,9 @@ static const struct variant {
     {"m4_f16_x_a4", 4, SKV_F16, 0, 4, 16, 3},      {"m4_f16_x_a1", 4, SKV_F16, 0, 1, 16, 3},
     {"m4_bf16_s96_a4", 4, SKV_BF16, 96, 4, 32, 3}, {"m4_bf16_s144_a1", 4, SKV_BF16, 144, 1, 16, 3},
     {"m4_bf16_x_a4", 4, SKV_BF16, 0, 4, 16, 3},    {"m4_bf16_x_a1", 4, SKV_BF16, 0, 1, 16, 3},
-    {"m8_f16_x_a4", 8, SKV_F16, 0, 4, 16, 2},      {"m8_f16_x_a1", 8, SKV_F16, 0, 1, 16, 2},
-    {"m8_bf16_x_a4", 8, SKV_BF16, 0, 4, 16, 2},    {"m8_bf16_x_a1", 8, SKV_BF16, 0, 1, 16, 2},
+    {"m8_f16_s96_a4", 8, SKV_F16, 96, 4, 16, 3},   {"m8_f16_s144_a1", 8, SKV_F16, 144, 1, 16, 3},
+    {"m8_f16_x_a4", 8, SKV_F16, 0, 4, 16, 3},      {"m8_f16_x_a1", 8, SKV_F16, 0, 1, 16, 3},
+    {"m8_bf16_x_a4", 8, SKV_BF16, 0, 4, 16, 3},    {"m8_bf16_x_a1", 8, SKV_BF16, 0, 1, 16, 3},
 };
 
 enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device)
@@ -42,6 +43,9 @@ enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device)
         status = skv_driver_function(&device->base, name, (uint32_t)device->base.facts.group_bytes - STATIC_BYTES,
                                      &device->tensor[i].function);
     }
+    if (status == SKV_OK)
+        status = skv_driver_function(&device->base, "skv_kernel_compress_rows",
+                                     (uint32_t)device->base.facts.group_bytes - STATIC_BYTES, &device->compress_rows);
     device->base.driver->context_leave(saved);
     return status;
 }
@@ -97,8 +101,8 @@ static int find_variant(const struct skv_cuda_device *device, const struct skv_a
 {
     bool has_cache = params->max_cache_tokens != 0;
     if (params->head_dim != HEAD_DIM || params->n_new != 1 || params->window || params->split_tokens ||
-        params->q_dtype != params->dtype || !(params->scale > 0) || (has_cache && !is_cache_fit(params)) ||
-        (params->max_tail_tokens && !is_tail_fit(params)))
+        params->softcap > 0 || params->q_dtype != params->dtype || !(params->scale > 0) ||
+        (has_cache && !is_cache_fit(params)) || (params->max_tail_tokens && !is_tail_fit(params)))
         return -1;
     uint32_t k_stride = has_cache ? params->k_pool.layout->head[0].row_stride : 96;
     uint32_t v_stride = has_cache ? params->v_pool.layout->head[0].row_stride : 96;
@@ -125,7 +129,7 @@ static uint32_t stage_bytes(const struct skv_attend_params *params, const struct
 /* Group memory but for the stages. */
 static uint32_t fixed_bytes(const struct variant *variant, uint32_t n_stages)
 {
-    return SKV_CUDA_MERGE_BYTES(variant->rows / SKV_CUDA_TILE_ROWS) +
+    return SKV_CUDA_MERGE_BYTES(variant->rows / SKV_CUDA_TILE_ROWS) + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES +
            SKV_CUDA_WARPS * n_stages * SKV_CUDA_STAGE_INFO_BYTES;
 }
 

@@ -55,7 +55,7 @@ static void describe(uint32_t i_device, struct skv_device_info *info)
 static const struct skv_device_ops device_ops = {
     SKV_DRIVER_OPS,
     .close = skv_driver_close,
-    .compress = skv_gpu_compress,
+    .compress = skv_cuda_compress,
     .attend = skv_cuda_attend,
     .attend_workspace = skv_cuda_attend_workspace,
     .attend_split = skv_gpu_attend_split,

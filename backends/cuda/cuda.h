@@ -65,9 +65,9 @@ bool skv_cuda_is_replaced(void);
 
 extern const struct skv_driver skv_cuda_driver;
 
-/* ---- attend.c: kernels of this backend alone, which leave the rest to the shared ones */
+/* ---- attend.c, compress.c: kernels of this backend alone, which leave the rest to the shared ones */
 
-#define SKV_CUDA_TENSOR_KERNELS 12
+#define SKV_CUDA_TENSOR_KERNELS 14
 
 struct skv_cuda_tensor_kernel {
     void *function;          /* NULL: the device cannot run it */
@@ -77,12 +77,14 @@ struct skv_cuda_tensor_kernel {
 struct skv_cuda_device {
     struct skv_driver_device base;
     struct skv_cuda_tensor_kernel tensor[SKV_CUDA_TENSOR_KERNELS];
+    void *compress_rows; /* NULL: the device cannot run it */
 };
 
 /* Finds the kernels in an opened device's module. */
 enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device);
 enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend_params *params,
                                 const struct skv_attend_plan *plan);
+enum skv_status skv_cuda_compress(struct skv_queue *queue, const struct skv_compress_params *params);
 uint64_t skv_cuda_attend_workspace(const struct skv_device *device, const struct skv_attend_params *params);
 
 #endif

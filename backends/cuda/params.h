@@ -15,8 +15,8 @@
 /* Query rows of one tile of the matrix unit. */
 #define SKV_CUDA_TILE_ROWS 4
 
-/* Group memory of the tensor-core attention kernel: for each warp a ring of stages, then each warp's sums, then a word
- * of information for each stage and its barrier. */
+/* Group memory of the tensor-core attention kernel: for each warp a ring of stages, then each warp's sums, then the
+ * plan of each warp's next copies, then for each stage its barrier and a word of information. */
 struct skv_cuda_attend {
     struct skv_gpu_attend shared;
     skv_u32 n_seqs, n_stages, stage_bytes;
@@ -25,5 +25,8 @@ struct skv_cuda_attend {
 
 #define SKV_CUDA_MERGE_BYTES(tiles) (SKV_CUDA_WARPS * SKV_CUDA_TILE_ROWS * (tiles) * (128 * 4 + 8))
 #define SKV_CUDA_STAGE_INFO_BYTES 16
+/* 32 chunks of a warp that will be copied: addresses, then words of information. */
+#define SKV_CUDA_COPY_BYTES 32
+#define SKV_CUDA_PLAN_BYTES (32 * SKV_CUDA_COPY_BYTES)
 
 #endif

@@ -96,10 +96,9 @@ enum skv_status skv_gpu_prune(struct skv_queue *queue, const struct skv_prune_pa
     return SKV_OK;
 }
 
-enum skv_status skv_gpu_compress(struct skv_queue *queue, const struct skv_compress_params *params)
+struct skv_gpu_compress skv_gpu_compress_args(const struct skv_compress_params *params)
 {
     const struct skv_layout *layout = params->pool.layout;
-    bool ragged = layout->form == SKV_RAGGED;
     struct skv_gpu_compress args = {.pool = skv_gpu_pool_of(&params->pool),
                                     .slots = skv_gpu_offset(params->slot_mapping, 8),
                                     .row_bytes = skv_gpu_offset(params->row_bytes, 4),
@@ -108,18 +107,32 @@ enum skv_status skv_gpu_compress(struct skv_queue *queue, const struct skv_compr
                                     .has_row_bytes = params->row_bytes.buffer != NULL,
                                     .measure = (params->flags & SKV_COMPRESS_MEASURE) != 0};
     fill_select(&args.select, &params->select, &params->in, params->n_tokens, layout->dtype, layout->head_dim,
-                layout->n_kv_heads, ragged);
-    ((struct skv_gpu_queue *)queue)->n_slots = params->pool.n_blocks * layout->page_tokens;
+                layout->n_kv_heads, layout->form == SKV_RAGGED);
+    return args;
+}
+
+void skv_gpu_compress_spans(struct skv_gpu_launch *launch, const struct skv_compress_params *params,
+                            const struct skv_gpu_compress *args)
+{
+    launch->queue->n_slots = params->pool.n_blocks * params->pool.layout->page_tokens;
+    skv_gpu_arg_value(launch, args, sizeof *args);
+    select_args(launch, &params->select, params->in.data);
+    skv_gpu_arg_buffer(launch, params->slot_mapping);
+    skv_gpu_arg_buffer(launch, params->pool.pages);
+    skv_gpu_arg_buffer(launch, params->row_bytes);
+    skv_gpu_arg_faults(launch);
+}
+
+enum skv_status skv_gpu_compress(struct skv_queue *queue, const struct skv_compress_params *params)
+{
+    const struct skv_layout *layout = params->pool.layout;
+    bool ragged = layout->form == SKV_RAGGED;
+    struct skv_gpu_compress args = skv_gpu_compress_args(params);
     for (uint32_t first = 0, n; first < layout->n_kv_heads; first += n) {
         n = skv_gpu_heads_of(layout, &params->select, layout->n_kv_heads, first, &args.select.heads);
         struct skv_gpu_launch launch =
             skv_gpu_launch_begin(queue, ragged ? SKV_GPU_COMPRESS_RAGGED : SKV_GPU_COMPRESS_FIXED);
-        skv_gpu_arg_value(&launch, &args, sizeof args);
-        select_args(&launch, &params->select, params->in.data);
-        skv_gpu_arg_buffer(&launch, params->slot_mapping);
-        skv_gpu_arg_buffer(&launch, params->pool.pages);
-        skv_gpu_arg_buffer(&launch, params->row_bytes);
-        skv_gpu_arg_faults(&launch);
+        skv_gpu_compress_spans(&launch, params, &args);
         launch.scratch_bytes = scratch_bytes(&args.select);
         SKV_TRY(skv_gpu_enqueue(&launch, LANES, n_chunks(&args.select), n, 1));
     }

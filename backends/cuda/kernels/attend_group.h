@@ -25,71 +25,69 @@ struct tensor_group {
     uint sums_at; /* group memory */
 };
 
-/* A lane's chunk of a batch of 32. */
-struct tensor_copy {
-    const uchar *k, *v; /* first rows; NULL: of a bad block, whose rows are empty */
-    uint info;          /* valid tokens, and 256 if dense */
-};
-
+/* The copies of 32 chunks of a warp wait in group memory: two addresses each, 0 for a bad block, whose rows are empty,
+ * and a word of information: valid tokens, and what follows. */
 #define DENSE_CHUNK 256u
+#define STORED_CHUNK 512u /* rows were stored by a lane, not copied */
 
+/* By one lane: where its chunk lies. */
 template <int C>
 DEVICE void plan_copy(const struct tensor_group *group, const struct line *line, struct line_unit unit, uint chunk,
-                      struct tensor_copy *copy)
+                      uint plan)
 {
     const struct skv_gpu_attend *p = &group->p->shared;
     while (chunk >= unit.end)
         line_next<C>(line, &unit);
-    uint i = chunk - unit.begin, n_records = (unit.n_cached + C - 1) / C;
+    uint i = chunk - unit.begin, n_records = (unit.n_cached + C - 1) / C, info;
     uint i_head = unit.i_unit / group->p->n_row_tiles;
+    const uchar *k, *v;
     if (i < n_records) {
         ulong entry = (ulong)unit.i_seq * p->block_stride;
-        copy->k = line_page(&p->k_pool, &p->k_heads.head[0], group->k_pages, group->k_blocks + p->k_blocks, entry,
-                            i * C, i_head, SKV_GPU_FAULT_K_BLOCK, group->faults);
-        copy->v = line_page(&p->v_pool, &p->v_heads.head[0], group->v_pages, group->v_blocks + p->v_blocks, entry,
-                            i * C, i_head, SKV_GPU_FAULT_V_BLOCK, group->faults);
-        copy->info = min((uint)C, unit.n_cached - i * C);
+        k = line_page(&p->k_pool, &p->k_heads.head[0], group->k_pages, group->k_blocks + p->k_blocks, entry, i * C,
+                      i_head, SKV_GPU_FAULT_K_BLOCK, group->faults);
+        v = line_page(&p->v_pool, &p->v_heads.head[0], group->v_pages, group->v_blocks + p->v_blocks, entry, i * C,
+                      i_head, SKV_GPU_FAULT_V_BLOCK, group->faults);
+        info = min((uint)C, unit.n_cached - i * C);
     } else {
         uint token = (i - n_records) * SKV_CUDA_DENSE_ROWS;
         ulong row =
             (ulong)unit.i_seq * p->tail_seq_stride + token * p->tail_token_stride + i_head * p->tail_head_stride;
-        copy->k = (const uchar *)(group->k_tail + p->k_tail + row);
-        copy->v = (const uchar *)(group->v_tail + p->v_tail + row);
-        copy->info = min((uint)SKV_CUDA_DENSE_ROWS, unit.n_tail - token) | DENSE_CHUNK;
+        k = (const uchar *)(group->k_tail + p->k_tail + row);
+        v = (const uchar *)(group->v_tail + p->v_tail + row);
+        info = min((uint)SKV_CUDA_DENSE_ROWS, unit.n_tail - token) | DENSE_CHUNK;
     }
+    store_shared4(plan, make_uint4((uint)(ulong)k, (uint)((ulong)k >> 32), (uint)(ulong)v, (uint)((ulong)v >> 32)));
+    store_shared(plan + 16, info);
 }
 
-/* By one lane: starts the copies of a chunk into a stage, whose barrier then ends a phase. */
-template <int C>
-DEVICE void start_copy(const struct skv_gpu_attend *p, const struct tensor_copy *copy, uint stage, uint barrier)
+/* By one lane: starts the copies of a planned chunk into a stage, whose barrier then ends a phase. */
+template <int C> DEVICE void start_copy(const struct skv_gpu_attend *p, uint plan, uint stage, uint barrier)
 {
-    uint n = copy->info & 255u;
-    store_shared(barrier + 8, copy->info);
-    if (copy->info & DENSE_CHUNK) {
+    uint4 from = load_shared4(plan);
+    uint info = load_shared(plan + 16), n = info & 255u;
+    const uchar *k = (const uchar *)((ulong)from.y << 32 | from.x), *v = (const uchar *)((ulong)from.w << 32 | from.z);
+    if (info & DENSE_CHUNK) {
         uint v_stage = stage + SKV_CUDA_DENSE_ROWS * SKV_CUDA_DENSE_STRIDE;
+        store_shared(barrier + 8, info);
         bulk_expect(barrier, n * 2 * 256);
         for (uint t = 0; t < n; t++) {
-            bulk_load(stage + t * SKV_CUDA_DENSE_STRIDE, copy->k + t * p->tail_token_stride * 2, 256, barrier);
-            bulk_load(v_stage + t * SKV_CUDA_DENSE_STRIDE, copy->v + t * p->tail_token_stride * 2, 256, barrier);
+            bulk_load(stage + t * SKV_CUDA_DENSE_STRIDE, k + t * p->tail_token_stride * 2, 256, barrier);
+            bulk_load(v_stage + t * SKV_CUDA_DENSE_STRIDE, v + t * p->tail_token_stride * 2, 256, barrier);
         }
         return;
     }
     uint k_stride = p->k_heads.head[0].row_stride, v_stride = p->v_heads.head[0].row_stride;
     uint v_stage = stage + C * k_stride;
-    bulk_expect(barrier, (copy->k ? n * k_stride : 0) + (copy->v ? n * v_stride : 0));
-    if (copy->k)
-        bulk_load(stage, copy->k, n * k_stride, barrier);
-    if (copy->v)
-        bulk_load(v_stage, copy->v, n * v_stride, barrier);
-    if (copy->k && copy->v)
-        return;
-    for (uint t = 0; t < n; t++) {
-        if (!copy->k)
-            store_shared4(stage + t * k_stride, make_uint4(0, 0, 0, 0));
-        if (!copy->v)
-            store_shared4(v_stage + t * v_stride, make_uint4(0, 0, 0, 0));
-    }
-    store_shared(barrier + 8, copy->info | 2 * DENSE_CHUNK);
+    for (uint t = 0; t < n && !k; t++)
+        store_shared4(stage + t * k_stride, make_uint4(0, 0, 0, 0));
+    for (uint t = 0; t < n && !v; t++)
+        store_shared4(v_stage + t * v_stride, make_uint4(0, 0, 0, 0));
+    store_shared(barrier + 8, info | (k && v ? 0 : STORED_CHUNK));
+    bulk_expect(barrier, (k ? n * k_stride : 0) + (v ? n * v_stride : 0));
+    if (k)
+        bulk_load(stage, k, n * k_stride, barrier);
+    if (v)
+        bulk_load(v_stage, v, n * v_stride, barrier);
 }
 
 /* Weights and sums of a warp. Row t of a tile: of lane (i, j), scores and `total` belong to row i / 2, sums to row j.
@@ -132,19 +130,15 @@ DEVICE void weigh(float (&score)[STEPS][TILES][2], float scale, struct tensor_st
             }
 }
 
-/* Scores of tokens from n_valid on do not count; softcap applies to the rest. */
-template <int TILES, int APART, int STEPS>
-DEVICE void finish_scores(const struct skv_gpu_attend *p, uint n_valid, float (&score)[STEPS][TILES][2])
+/* Scores of tokens from n_valid on do not count. */
+template <int TILES, int APART, int STEPS> DEVICE void finish_scores(uint n_valid, float (&score)[STEPS][TILES][2])
 {
     uint first = first_token<APART>(local_id() % 4);
     for (int s = 0; s < STEPS; s++)
         for (int t = 0; t < TILES; t++)
-            for (int n = 0; n < 2; n++) {
-                float x = score[s][t][n];
-                if (p->has_softcap)
-                    x = p->softcap * tanhf(x * p->scale / p->softcap) / p->scale;
-                score[s][t][n] = 8 * s + first + APART * n < n_valid ? x : -INFINITY;
-            }
+            for (int n = 0; n < 2; n++)
+                if (8 * s + first + APART * n >= n_valid)
+                    score[s][t][n] = -INFINITY;
 }
 
 /* Steps from S on. Where the stride is known, steps are offsets in the instructions, else addresses of their own. */
@@ -183,8 +177,8 @@ DEVICE void attend_records(const struct skv_gpu_attend *p, const struct tensor_p
     uint v_stride = STRIDE ? STRIDE : p->v_heads.head[0].row_stride, v_base = base + C * k_stride;
     float score[STEPS][TILES][2];
     score_steps<TILES, BF16, STRIDE, APART, STEPS>(at, queries, k_rows(at, base, APART * k_stride), k_stride, score);
-    if (n_valid < C || p->has_softcap)
-        finish_scores<TILES, APART, STEPS>(p, n_valid, score);
+    if (n_valid < C)
+        finish_scores<TILES, APART, STEPS>(n_valid, score);
     weigh<TILES, STEPS>(score, p->scale * LOG2_E, state);
     value_steps<TILES, BF16, STRIDE, APART, STEPS>(at, v_rows(at, v_base, APART * v_stride), v_base, v_stride, score,
                                                    state->sums);
@@ -204,7 +198,7 @@ DEVICE void attend_dense(const struct skv_gpu_attend *p, const struct tensor_pla
     float score[1][TILES][2];
     score_step<TILES, BF16, 0, APART, true>(&at, queries, k_rows(&at, base, APART * SKV_CUDA_DENSE_STRIDE), n_valid,
                                             score[0]);
-    finish_scores<TILES, APART, 1>(p, n_valid, score);
+    finish_scores<TILES, APART, 1>(n_valid, score);
     weigh<TILES, 1>(score, p->scale * LOG2_E, state);
     value_step<TILES, BF16, 0, APART, true>(&at, v_rows(&at, v_base, APART * SKV_CUDA_DENSE_STRIDE), v_base, n_valid,
                                             score[0], state->sums);

@@ -4,7 +4,7 @@
  */
 
 template <int TILES, bool BF16, int STRIDE, int APART, int C>
-DEVICE void attend_part(const struct tensor_group *group, struct line *line, uint ring, uint barriers)
+DEVICE void attend_part(const struct tensor_group *group, struct line *line, uint ring, uint plans, uint barriers)
 {
     const struct skv_gpu_attend *p = &group->p->shared;
     constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
@@ -26,19 +26,20 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
     warp_barrier();
 
     struct line_unit unit;
-    struct tensor_copy copy = {0, 0, 0};
     line_find<C>(line, begin, &unit);
-    /* `next` is the chunk to be copied next; the lanes hold the copies of 32 chunks, of which i_copy is its own. */
+    /* `next` is the chunk to be copied next, i_copy its place in the plan. */
     uint next = begin + warp;
     uint i_copy = 32, stage = 0, parity = 0;
     for (uint s = 0; s < n_stages && next < end; s++, next += SKV_CUDA_WARPS, i_copy++) {
         if (i_copy == 32) {
             i_copy = 0;
             if (next + lane * SKV_CUDA_WARPS < end)
-                plan_copy<C>(group, line, unit, next + lane * SKV_CUDA_WARPS, &copy);
+                plan_copy<C>(group, line, unit, next + lane * SKV_CUDA_WARPS, plans + lane * SKV_CUDA_COPY_BYTES);
+            warp_barrier();
         }
-        if (lane == i_copy)
-            start_copy<C>(p, &copy, ring + s * stage_bytes, barriers + s * SKV_CUDA_STAGE_INFO_BYTES);
+        if (lane == 0)
+            start_copy<C>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, ring + s * stage_bytes,
+                          barriers + s * SKV_CUDA_STAGE_INFO_BYTES);
     }
     for (uint chunk = begin + warp;; line_next<C>(line, &unit)) {
         uint i_head = unit.i_unit / group->p->n_row_tiles, first_row = unit.i_unit % group->p->n_row_tiles * ROWS;
@@ -55,8 +56,8 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
         }
         for (uint unit_end = min(unit.end, end); chunk < unit_end; chunk += SKV_CUDA_WARPS) {
             uint barrier = barriers + stage * SKV_CUDA_STAGE_INFO_BYTES, base = ring + stage * stage_bytes;
-            bulk_wait(barrier, parity);
             uint info = load_shared(barrier + 8), n_valid = info & 255u;
+            bulk_wait(barrier, parity);
             if (info & DENSE_CHUNK) {
                 attend_dense<TILES, BF16, APART>(p, &at, &queries, base, n_valid, &state);
             } else {
@@ -72,10 +73,12 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
                 if (i_copy == 32) {
                     i_copy = 0;
                     if (next + lane * SKV_CUDA_WARPS < end)
-                        plan_copy<C>(group, line, unit, next + lane * SKV_CUDA_WARPS, &copy);
+                        plan_copy<C>(group, line, unit, next + lane * SKV_CUDA_WARPS,
+                                     plans + lane * SKV_CUDA_COPY_BYTES);
+                    warp_barrier();
                 }
-                if (lane == i_copy)
-                    start_copy<C>(p, &copy, base, barrier);
+                if (lane == 0)
+                    start_copy<C>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, base, barrier);
                 i_copy++;
                 next += SKV_CUDA_WARPS;
             }
@@ -99,7 +102,7 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
     {                                                                                                                  \
         SCRATCH_ADDRESS(scratch);                                                                                      \
         uint warp = local_id() / 32, sums_at = scratch + SKV_CUDA_WARPS * args.n_stages * args.stage_bytes;            \
-        uint barriers = sums_at + SKV_CUDA_MERGE_BYTES(tiles);                                                         \
+        uint plans = sums_at + SKV_CUDA_MERGE_BYTES(tiles), barriers = plans + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES;   \
         struct tensor_group group = {&args,                                                                            \
                                      q,                                                                                \
                                      k_pages,                                                                          \
@@ -118,9 +121,9 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
                                      sums_at};                                                                         \
         struct line line = {&args,  cache_lens, tail_lens,                                                             \
                             faults, 0,          (uint)(args.shared.n_q_heads / args.shared.group) * args.n_row_tiles}; \
-        attend_part<tiles, bf16, stride, apart, chunk>(&group, &line,                                                  \
-                                                       scratch + warp * args.n_stages * args.stage_bytes,              \
-                                                       barriers + warp * args.n_stages * SKV_CUDA_STAGE_INFO_BYTES);   \
+        attend_part<tiles, bf16, stride, apart, chunk>(                                                                \
+            &group, &line, scratch + warp * args.n_stages * args.stage_bytes, plans + warp * SKV_CUDA_PLAN_BYTES,      \
+            barriers + warp * args.n_stages * SKV_CUDA_STAGE_INFO_BYTES);                                              \
     }
 
 /* Names: query rows, type, row stride ("x": any multiple of 16), distance of a lane's two tokens. attend.c has the same
@@ -133,7 +136,9 @@ TENSOR_KERNEL(skv_kernel_attend_m4_bf16_s96_a4, 1, true, 96, 4, 32, 3)
 TENSOR_KERNEL(skv_kernel_attend_m4_bf16_s144_a1, 1, true, 144, 1, 16, 3)
 TENSOR_KERNEL(skv_kernel_attend_m4_bf16_x_a4, 1, true, 0, 4, 16, 3)
 TENSOR_KERNEL(skv_kernel_attend_m4_bf16_x_a1, 1, true, 0, 1, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m8_f16_x_a4, 2, false, 0, 4, 16, 2)
-TENSOR_KERNEL(skv_kernel_attend_m8_f16_x_a1, 2, false, 0, 1, 16, 2)
-TENSOR_KERNEL(skv_kernel_attend_m8_bf16_x_a4, 2, true, 0, 4, 16, 2)
-TENSOR_KERNEL(skv_kernel_attend_m8_bf16_x_a1, 2, true, 0, 1, 16, 2)
+TENSOR_KERNEL(skv_kernel_attend_m8_f16_s96_a4, 2, false, 96, 4, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m8_f16_s144_a1, 2, false, 144, 1, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m8_f16_x_a4, 2, false, 0, 4, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m8_f16_x_a1, 2, false, 0, 1, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m8_bf16_x_a4, 2, true, 0, 4, 16, 3)
+TENSOR_KERNEL(skv_kernel_attend_m8_bf16_x_a1, 2, true, 0, 1, 16, 3)

@@ -20,13 +20,14 @@
 
 /* Places of a lane's operands that stay the same for a kernel's life. */
 struct tensor_places {
-    uint mask0[4], mask1[4]; /* channels up to 4i and 4i + 2 of word w */
-    uint row_half;           /* all ones where this row of the matrix counts the first half of the channels */
-    uint k_shift, v_shift;   /* of the lane's first channel in a word */
-    uint k_row, v_row;       /* bytes to the first of the lane's two rows in a step of 8 */
-    uint v_bitmap_row;       /* bytes to the word of the bitmap that the lane counts */
-    uint from;               /* lane with the lane's score */
-    uint zero[3];            /* 0, which the compiler does not know */
+    uint mask0[4], mask1[4];   /* channels up to 4i and 4i + 2 of word w */
+    uint again0[4], again1[4]; /* the same, in registers of their own */
+    uint row_half;             /* all ones where this row of the matrix counts the first half of the channels */
+    uint k_shift, v_shift;     /* of the lane's first channel in a word */
+    uint k_row, v_row;         /* bytes to the first of the lane's two rows in a step of 8 */
+    uint v_bitmap_row;         /* bytes to the word of the bitmap that the lane counts */
+    uint from;                 /* lane with the lane's score */
+    uint zero[3];              /* 0, which the compiler does not know */
 };
 
 /* In a step of 8 tokens a lane's tokens are `first` and `first + apart`. Rows are apart so that they start in different
@@ -44,6 +45,8 @@ template <int APART> DEVICE void find_places(uint k_stride, uint v_stride, uint 
     for (uint w = 0; w < 4; w++) {
         places->mask0[w] = pinned(j < w ? ~0u : j == w ? (2u << 4 * i) - 1 : 0, at);
         places->mask1[w] = pinned(j < w ? ~0u : j == w ? (2u << (4 * i + 2)) - 1 : 0, at);
+        places->again0[w] = pinned(places->mask0[w], at);
+        places->again1[w] = pinned(places->mask1[w], at);
     }
     places->row_half = pinned(i % 2 ? 0 : ~0u, at);
     places->k_shift = pinned(8 * j + 2 * (i % 2), at);
@@ -183,7 +186,7 @@ DEVICE void value_step(const struct tensor_places *at, const struct tensor_rows 
         uint own = load_shared<OFFSET>(base + at->v_bitmap_row);
         uint4 all0 = load_shared4<OFFSET>(rows.start[0]), all1 = load_shared4<OFFSET>(rows.start[1]);
         for (uint w = 0; w < 4; w++)
-            count_bits256(address[w], at->mask0[w], at->mask1[w], at->mask0[w], at->mask1[w], own, own, rows.start);
+            count_bits256(address[w], at->mask0[w], at->mask1[w], at->again0[w], at->again1[w], own, own, rows.start);
         words[0][0] = all0.x, words[0][1] = all0.y, words[0][2] = all0.z, words[0][3] = all0.w;
         words[1][0] = all1.x, words[1][1] = all1.y, words[1][2] = all1.z, words[1][3] = all1.w;
     }

@@ -19,4 +19,5 @@
 #include "attend_merge.h"
 
 #include "attend_kernel.h"
+#include "compress_rows.h"
 #endif
