@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the shared kernels as AMD machine code, without AMD hardware.
 
-run_tests.py [--targets gfx90a,gfx1100] [-k NAME] [-v]
-Ends with 77, which is "skipped", where a tool is missing."""
+run_tests.py [--targets gfx90a,gfx1100] [--require] [-k NAME] [-v]
+Ends with 77, which is "skipped", where a tool is missing; with --require that is a failure."""
 
 import argparse
 import sys
@@ -16,14 +16,16 @@ DEFAULT = "gfx90a,gfx942,gfx1030,gfx1100"
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--targets", default=DEFAULT, help=f"or all; the default is {DEFAULT}")
+    parser.add_argument("--require", action="store_true", help="fail where tests would be skipped or left out")
     parser.add_argument("-k", dest="pattern", default="", help="tests whose names contain this")
     parser.add_argument("-v", dest="verbose", action="store_true")
     options = parser.parse_args()
+    skipped = 1 if options.require else SKIPPED
     try:
         import numpy  # noqa: F401
     except ImportError:
         print("skipped: no numpy for", sys.executable)
-        return SKIPPED
+        return skipped
     import support
     import toolchain
     wanted = toolchain.TARGETS if options.targets == "all" else options.targets.split(",")
@@ -31,12 +33,12 @@ def main():
         unknown = support.prepare(wanted)
     except toolchain.Missing as missing:
         print("skipped:", missing)
-        return SKIPPED
+        return skipped
     if unknown:
         print("left out, unknown to this clang:", ", ".join(unknown))
-    if not support.targets:
-        print("skipped: no target is left")
-        return SKIPPED
+    if not support.targets or (unknown and options.require):
+        print("skipped: targets are missing")
+        return skipped
     import test_attend
     import test_rows
     import test_tool
