@@ -70,9 +70,12 @@ KERNEL(ATTEND, LANES)
     ulong tail_row = i_seq * p->tail_seq_stride + i_head * p->tail_head_stride;
 
     float sum[OWN_SCORES], acc[OWN_CHANNELS][M];
+#pragma unroll
     for (uint i = 0; i < OWN_SCORES; i++)
         sum[i] = 0;
+#pragma unroll
     for (uint i = 0; i < OWN_CHANNELS; i++)
+#pragma unroll
         for (uint m = 0; m < M; m++)
             acc[i][m] = 0;
 
@@ -130,6 +133,7 @@ KERNEL(ATTEND, LANES)
         for (uint i = lid; i < N_WORDS * TILE; i += LANES) {
             uint t = i % TILE, w = i / TILE;
             float s[M];
+#pragma unroll
             for (uint m = 0; m < M; m++)
                 s[m] = 0;
             if (t < n && dense) {
@@ -138,6 +142,7 @@ KERNEL(ATTEND, LANES)
                 for (uint c = 0; c < CHANNELS(w); c += 4) {
                     float4 k = make_four(DENSE_VALUE(value + c), DENSE_VALUE(value + c + 1), DENSE_VALUE(value + c + 2),
                                          DENSE_VALUE(value + c + 3));
+#pragma unroll
                     for (uint m = 0; m < M; m++)
                         s[m] += dot4(k, queries[(m * HEAD_DIM + 32 * w + c) / 4]);
                 }
@@ -152,10 +157,12 @@ KERNEL(ATTEND, LANES)
                                          word & 8 ? k3 : 0.0f);
                     value += at3 + (word >> 3 & 1);
                     word >>= 4;
+#pragma unroll
                     for (uint m = 0; m < M; m++)
                         s[m] += dot4(k, queries[(m * HEAD_DIM + 32 * w + c) / 4]);
                 }
             }
+#pragma unroll
             for (uint m = 0; m < M; m++)
                 partial[(w * M + m) * TILE + t] = s[m];
         }
@@ -175,6 +182,7 @@ KERNEL(ATTEND, LANES)
         group_barrier();
 
         float weight[OWN_SCORES], most[OWN_SCORES];
+#pragma unroll
         for (uint j = 0; j < OWN_SCORES; j++) {
             uint i = min(j * LANES + lid, (uint)(M * TILE - 1)), m = i / TILE, t = i % TILE;
             most[j] = maxima[m];
@@ -184,6 +192,7 @@ KERNEL(ATTEND, LANES)
             weight[j] = exp(weights[t * M + m] - (most[j] == -INFINITY ? 0 : most[j]));
         }
         group_barrier();
+#pragma unroll
         for (uint j = 0; j < OWN_SCORES; j++) {
             uint i = j * LANES + lid, m = i / TILE, t = i % TILE;
             if (i < M * TILE) {
@@ -195,17 +204,20 @@ KERNEL(ATTEND, LANES)
             }
         }
         group_barrier();
+#pragma unroll
         for (uint j = 0; j < OWN_SCORES; j++) {
             uint i = j * LANES + lid;
             if (i < M * TILE && i % TILE == 0)
                 maxima[i / TILE] = most[j];
         }
 
+#pragma unroll
         for (uint j = 0; j < OWN_CHANNELS; j++) {
             uint c = min(j * LANES + lid, (uint)(HEAD_DIM - 1)), w = c / 32, below = (1u << c % 32) - 1;
             const LOCAL uint *words = bits + (N_WORDS + w) * TILE, *firsts = first_value + (N_WORDS + w) * TILE;
             const GLOBAL ushort *values =
                 v_tail + p->v_tail + tail_row + (first - cache_tokens) * p->tail_token_stride + c;
+#pragma unroll
             for (uint m = 0; m < M; m++)
                 acc[j][m] *= corrections[m];
             const LOCAL ushort *rows = (const LOCAL ushort *)(raw + TILE * raw_words);
@@ -215,6 +227,7 @@ KERNEL(ATTEND, LANES)
                     uint word = words[t];
                     float v = VALUE(rows + 2 * t * raw_words + firsts[t] + popcount(word & below));
                     v = word >> c % 32 & 1 ? v : 0.0f;
+#pragma unroll
                     for (uint m = 0; m < M; m++)
                         acc[j][m] = fma(v, weights[t * M + m], acc[j][m]);
                 }
@@ -222,6 +235,7 @@ KERNEL(ATTEND, LANES)
 #pragma unroll 8
                 for (uint t = 0; t < TILE; t++) {
                     float v = DENSE_VALUE(values + t * p->tail_token_stride);
+#pragma unroll
                     for (uint m = 0; m < M; m++)
                         acc[j][m] = fma(v, weights[t * M + m], acc[j][m]);
                 }
@@ -233,6 +247,7 @@ KERNEL(ATTEND, LANES)
                         v = DENSE_VALUE(values + t * p->tail_token_stride);
                     else if (word >> c % 32 & 1)
                         v = VALUE(rows + 2 * t * raw_words + firsts[t] + popcount(word & below));
+#pragma unroll
                     for (uint m = 0; m < M; m++)
                         if (is_visible(p, newest + min(first_row + m, n_rows - 1) / p->group, first + t))
                             acc[j][m] = fma(v, weights[t * M + m], acc[j][m]);
@@ -244,8 +259,10 @@ KERNEL(ATTEND, LANES)
     }
 
     /* The sums of each row's tokens, in the order of the tile. */
+#pragma unroll
     for (uint m = 0; m < M; m++) {
         group_barrier();
+#pragma unroll
         for (uint j = 0; j < OWN_SCORES; j++)
             if (j * LANES + lid < M * TILE && (j * LANES + lid) / TILE == m)
                 sums[(j * LANES + lid) % TILE] = sum[j];
@@ -259,6 +276,7 @@ KERNEL(ATTEND, LANES)
         uint i_q_head = i_head * p->group + row % p->group;
         ulong i_row = ((ulong)i_seq * p->n_new + row / p->group) * p->n_q_heads + i_q_head;
         if (p->n_splits > 1) {
+#pragma unroll
             for (uint j = 0; j < OWN_CHANNELS && j * LANES + lid < HEAD_DIM; j++)
                 part_out[p->merge.part_out + (i_split * p->merge.n_rows + i_row) * HEAD_DIM + j * LANES + lid] =
                     total != 0 ? acc[j][m] / total : 0;
@@ -275,6 +293,7 @@ KERNEL(ATTEND, LANES)
         total = total * factor + (sink == -INFINITY ? 0 : exp(sink - max));
         ulong element = p->merge.out + i_seq * p->merge.out_seq_stride + row / p->group * p->merge.out_token_stride +
                         i_q_head * p->merge.out_head_stride;
+#pragma unroll
         for (uint j = 0; j < OWN_CHANNELS && j * LANES + lid < HEAD_DIM; j++)
             store_element(out, element + j * LANES + lid, p->merge.out_dtype,
                           total != 0 ? acc[j][m] * factor / total : 0);

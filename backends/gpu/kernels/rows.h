@@ -209,7 +209,11 @@ DEVICE void add_square(struct squares *squares, float x)
     float size = fabs(x);
     uint part = size >= 0x1p40f ? 0 : size >= 0x1p-40f ? 1 : 2;
     x *= part == 0 ? 0x1p-64f : part == 1 ? 1.0f : 0x1p64f;
-    squares->sum[part] = add_exactly(squares->sum[part], x * x, &squares->lost[part]);
+    /* Constant indices, as in head_of. */
+#pragma unroll
+    for (uint i = 0; i < 3; i++)
+        if (part == i)
+            squares->sum[i] = add_exactly(squares->sum[i], x * x, &squares->lost[i]);
 }
 
 /* To half an ulp or little more, whatever the device's sqrt is good for. */

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The portable attention kernel against binary64."""
+
+import numpy as np
+
+from attention import Problem
+from launches import C, Device
+from support import TargetCase
+
+F16, BF16 = C["SKV_F16"], C["SKV_BF16"]
+# The format's bound (section 9) is looser than this for all problems here.
+LIMIT = 1e-3
+
+
+class Attend(TargetCase):
+    def check(self, problem, m, schedule="forward"):
+        device = Device(self.path("kernels"), schedule)
+        out, lse = device.attend(problem, m)
+        want_out, want_lse = problem.expected()
+        np.testing.assert_allclose(out, want_out, rtol=LIMIT, atol=LIMIT)
+        np.testing.assert_allclose(lse, want_lse, rtol=LIMIT, atol=LIMIT)
+        for kind in ("CACHE_LEN", "TAIL_LEN", "K_BLOCK", "V_BLOCK"):
+            self.assertEqual(device.fault(kind), C["SKV_GPU_NO_FAULT"], kind)
+
+    def test_cache_and_tail(self):
+        for schedule in ("forward", "reverse", 3):
+            self.check(Problem(1, F16, [40], [5]), 4, schedule)
+
+    def test_one_query_row(self):
+        self.check(Problem(2, BF16, [33, 64], [0, 1], group=1), 1)
+
+    def test_many_query_rows(self):
+        self.check(Problem(3, F16, [35, 7], [9, 9], n_new=3, group=3, n_kv_heads=1), 8)
+
+    def test_window_softcap_and_sinks(self):
+        self.check(Problem(4, F16, [70], [6], n_new=2, window=20, sink_tokens=4, softcap=3.0, sinks=True), 4)
+
+    def test_ragged_pages(self):
+        self.check(Problem(5, F16, [50], [3], ragged=True, n_kv_heads=1), 4)
+
+    def test_splits_and_merge(self):
+        self.check(Problem(6, F16, [90, 20], [5, 2], n_splits=3, sinks=True, group=1), 1)
+
+    def test_no_tokens(self):
+        self.check(Problem(7, F16, [0, 3], [0, 0], group=1, n_kv_heads=1), 1)
+
+    def test_other_head_dims(self):
+        self.check(Problem(8, F16, [20], [3], head_dim=40, n_kv_heads=1), 4)
+        self.check(Problem(9, BF16, [20], [15], head_dim=128, kept=40, n_kv_heads=1), 4)

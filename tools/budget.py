@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What AMD kernels take of the hardware, and whether anything spills: a Markdown table for docs.
+
+budget.py [--allow sgpr-spills,reserved-scratch] CODE-OBJECT...
+
+Ends with 1 where registers spill, private memory is read or written, or some is reserved. --allow lets pass spills of
+scalars, which go to lanes of vector registers, and memory that is reserved but that no instruction uses."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "amdgcn"))
+
+import toolchain  # noqa: E402
+from code_object import CodeObject  # noqa: E402
+
+ALLOWABLE = ("sgpr-spills", "reserved-scratch")
+# Columns of the table that are counts of instructions.
+COUNTED = {"matrix": r"v_(mfma|wmma|swmmac)_", "dot": r"v_dot\d", "group memory": r"ds_",
+           "global loads": r"(global|flat)_load_", "of 16 bytes": r"(global|flat)_load_(dwordx4|b128)",
+           "private memory": r"(scratch|buffer)_(load|store)_"}
+REGISTERS = {"VGPR": ".vgpr_count", "AGPR": ".agpr_count", "SGPR": ".sgpr_count",
+             "LDS": ".group_segment_fixed_size", "scratch": ".private_segment_fixed_size",
+             "VGPR spills": ".vgpr_spill_count", "SGPR spills": ".sgpr_spill_count", "wave": ".wavefront_size"}
+
+
+def rows_of(path):
+    """(target, kernel, numbers by column) of each kernel of a code object."""
+    code = CodeObject(path)
+    for name, metadata in sorted(code.kernels.items()):
+        start, size = code.symbols[name]
+        mnemonics = [text.split()[0] for address, _, text in toolchain.disassemble(path, code.target, name)
+                     if address < start + size and not text.startswith("s_code_end")]
+        numbers = {column: metadata.get(key, 0) for column, key in REGISTERS.items()}
+        numbers["instructions"] = len(mnemonics)
+        for column, pattern in COUNTED.items():
+            numbers[column] = sum(bool(re.match(pattern, mnemonic)) for mnemonic in mnemonics)
+        yield code.target, name, numbers
+
+
+def complaints(numbers, allowed=()):
+    """What a kernel must not have."""
+    found = [f"{numbers[column]} {what}" for column, what in (
+        ("VGPR spills", "vector registers spilled"), ("private memory", "accesses of private memory"))
+             if numbers[column]]
+    if numbers["SGPR spills"] and "sgpr-spills" not in allowed:
+        found.append(f"{numbers['SGPR spills']} scalar registers spilled")
+    if numbers["scratch"] and not (numbers["private memory"] == 0 and "reserved-scratch" in allowed):
+        found.append(f"{numbers['scratch']} bytes of private memory reserved")
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--allow", default="", help=" or ".join(ALLOWABLE) + ", or both with a comma between")
+    parser.add_argument("paths", nargs="+", metavar="CODE-OBJECT")
+    options = parser.parse_args()
+    allowed = [name for name in options.allow.split(",") if name]
+    if set(allowed) - set(ALLOWABLE):
+        parser.error(f"--allow takes {', '.join(ALLOWABLE)}")
+    columns = [*REGISTERS, "instructions", *COUNTED]
+    print("| target | kernel |", " | ".join(columns), "|")
+    print("|---|---|" + "---:|" * len(columns))
+    failures = []
+    for path in options.paths:
+        for target, name, numbers in rows_of(path):
+            print(f"| {target} | {name} |", " | ".join(str(numbers[column]) for column in columns), "|")
+            failures += [f"{target} {name}: {text}" for text in complaints(numbers, allowed)]
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
