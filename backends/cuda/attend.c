@@ -91,7 +91,7 @@ static uint32_t n_row_tiles(const struct skv_attend_params *params, uint32_t row
 static uint64_t n_chunks(const struct skv_attend_params *params, const struct variant *variant)
 {
     uint64_t of_unit = (params->max_cache_tokens + variant->chunk_tokens - 1) / variant->chunk_tokens +
-                       (params->max_tail_tokens + SKV_CUDA_DENSE_ROWS - 1) / SKV_CUDA_DENSE_ROWS;
+                       (params->max_tail_tokens + SKV_CUDA_STEP_ROWS - 1) / SKV_CUDA_STEP_ROWS;
     uint64_t n_units = (uint64_t)params->n_kv_heads * n_row_tiles(params, variant->rows);
     if (n_units > UINT32_MAX || of_unit > UINT32_MAX || n_units * params->n_seqs > UINT32_MAX)
         return UINT64_MAX;
@@ -127,18 +127,17 @@ static int find_variant(const struct skv_cuda_device *device, const struct skv_a
 
 static uint32_t stage_bytes(const struct skv_attend_params *params, const struct variant *variant)
 {
-    uint32_t dense = 2 * SKV_CUDA_DENSE_ROWS * SKV_CUDA_DENSE_STRIDE, records = 0;
+    uint32_t dense = 2 * SKV_CUDA_STEP_ROWS * SKV_CUDA_DENSE_STRIDE, records = 0;
     if (params->max_cache_tokens)
         records = variant->chunk_tokens *
                   (params->k_pool.layout->head[0].row_stride + params->v_pool.layout->head[0].row_stride);
-    return records > dense ? records : dense;
+    return (records > dense ? records : dense) + SKV_CUDA_BARRIER_BYTES;
 }
 
 /* Group memory but for the stages. */
-static uint32_t fixed_bytes(const struct variant *variant, uint32_t n_stages)
+static uint32_t fixed_bytes(const struct variant *variant)
 {
-    return SKV_CUDA_MERGE_BYTES(variant->rows / SKV_CUDA_TILE_ROWS) + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES +
-           SKV_CUDA_WARPS * n_stages * SKV_CUDA_BARRIER_BYTES;
+    return SKV_CUDA_MERGE_BYTES(variant->rows / SKV_CUDA_TILE_ROWS) + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES;
 }
 
 /* As many stages as `groups` groups of a multiprocessor can have, at least two, or fewer groups. 0: not even one. */
@@ -148,7 +147,7 @@ static uint32_t n_stages_of(const struct skv_cuda_device *device, const struct v
     for (uint32_t groups = variant->groups; groups; groups--) {
         uint64_t room = all / groups - RESERVED_BYTES - STATIC_BYTES;
         for (uint32_t n = STAGES_MAX; n >= 2; n--)
-            if (SKV_CUDA_WARPS * n * n_bytes + fixed_bytes(variant, n) <= room)
+            if (SKV_CUDA_WARPS * n * n_bytes + fixed_bytes(variant) <= room)
                 return n;
     }
     return 0;
@@ -159,7 +158,7 @@ static uint32_t n_stages_of(const struct skv_cuda_device *device, const struct v
 
 /* Groups of a launch: one for each unit where that takes no longer than equal parts of all chunks, which are as many as
  * can be resident, but not more than give each warp a chunk. */
-static uint64_t n_groups_of(const struct skv_attend_params *params, const struct variant *variant, uint64_t n_resident,
+static uint32_t n_groups_of(const struct skv_attend_params *params, const struct variant *variant, uint32_t n_resident,
                             uint32_t *by_unit)
 {
     uint64_t n_units = (uint64_t)params->n_seqs * params->n_kv_heads * n_row_tiles(params, variant->rows);
@@ -168,7 +167,7 @@ static uint64_t n_groups_of(const struct skv_attend_params *params, const struct
     n_parts = n_parts < n_resident ? n_parts : n_resident;
     uint64_t of_part = (n_all + n_parts * SKV_CUDA_WARPS - 1) / (n_parts * SKV_CUDA_WARPS) + MEETING_CHUNKS;
     *by_unit = (n_units + n_resident - 1) / n_resident * of_warp <= of_part;
-    return *by_unit ? n_units : n_parts;
+    return (uint32_t)(*by_unit ? n_units : n_parts);
 }
 
 static enum skv_status groups_resident(struct skv_cuda_device *device, int i_variant, uint32_t scratch_bytes,
@@ -218,7 +217,7 @@ enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend
     const struct variant *variant = &variants[i < 0 ? 0 : i];
     uint32_t n_bytes = stage_bytes(params, variant), n_stages = n_stages_of(device, variant, n_bytes);
     uint32_t n_counters = variant->groups * device->base.facts.compute_units;
-    if (i < 0 || n_stages == 0 || n_counters > SKV_CUDA_GROUPS_MAX)
+    if (i < 0 || n_stages == 0 || n_counters > SKV_CUDA_PARTS_MAX)
         return skv_gpu_attend(queue, params, plan);
 
     struct skv_attend_plan parts = *plan;
@@ -232,17 +231,17 @@ enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend
                                    .n_row_tiles = n_row_tiles(params, variant->rows)};
     (void)skv_gpu_attend_heads(params, 0, &args.shared);
     struct skv_gpu_launch launch = skv_gpu_launch_begin(queue, SKV_GPU_ATTEND);
-    launch.scratch_bytes = SKV_CUDA_WARPS * n_stages * n_bytes + fixed_bytes(variant, n_stages);
+    launch.scratch_bytes = SKV_CUDA_WARPS * n_stages * n_bytes + fixed_bytes(variant);
     uint32_t n_groups = 0;
     SKV_TRY(groups_resident(device, i, (uint32_t)launch.scratch_bytes, &n_groups));
 
-    uint64_t n_launched =
-        n_groups_of(params, variant, (uint64_t)n_groups * device->base.facts.compute_units, &args.by_unit);
-    /* A captured launch may run beside others of the queue: it gets counters of its own. */
-    uint64_t arrivals = own->arrivals;
-    bool is_captured = false;
-    SKV_DRIVER_TRY(&device->base, "ask its stream", device->base.driver->stream_captured(own->stream, &is_captured));
-    if (is_captured && !args.by_unit) {
+    uint32_t n_units = device->base.facts.compute_units;
+    uint32_t n_launched = n_groups_of(params, variant, n_groups * n_units, &args.by_unit);
+    args.wave_groups = n_units;
+    uint64_t arrivals = 0;
+    if (!args.by_unit)
+        SKV_TRY(skv_driver_arrivals(queue, &arrivals));
+    if (!args.by_unit && arrivals == 0) {
         arrivals = skv_driver_address(params->workspace);
         SKV_DRIVER_TRY(&device->base, "fill its memory",
                        device->base.driver->fill(arrivals, 0, (uint64_t)n_counters * 4, own->stream));
@@ -259,4 +258,4 @@ enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend
     return SKV_OK;
 }
 
-_Static_assert(SKV_CUDA_GROUPS_MAX <= SKV_DRIVER_ARRIVALS, "a counter for each group");
+_Static_assert(SKV_CUDA_PARTS_MAX <= SKV_DRIVER_ARRIVALS, "a counter for each part");

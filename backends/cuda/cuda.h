@@ -55,7 +55,7 @@ struct skv_cuda_launch {
     X(cuStreamDestroy, "cuStreamDestroy_v2", (void *stream))                                                    \
     X(cuStreamSynchronize, "cuStreamSynchronize", (void *stream))                                               \
     X(cuStreamGetCtx, "cuStreamGetCtx", (void *stream, void **context))                                         \
-    X(cuStreamIsCapturing, "cuStreamIsCapturing", (void *stream, int *state))                                   \
+    X(cuStreamGetCaptureInfo, "cuStreamGetCaptureInfo", (void *stream, int *state, uint64_t *recording))        \
     X(cuEventCreate, "cuEventCreate", (void **event, unsigned flags))                                           \
     X(cuEventDestroy, "cuEventDestroy_v2", (void *event))                                                       \
     X(cuEventRecord, "cuEventRecord", (void *event, void *stream))                                              \

@@ -203,10 +203,11 @@ static int stream_context(void *stream, void **context)
     return cu()->cuStreamGetCtx(stream, context);
 }
 
-static int stream_captured(void *stream, bool *is_captured)
+static int stream_recording(void *stream, uint64_t *recording)
 {
-    int state = 0, code = cu()->cuStreamIsCapturing(stream, &state);
-    *is_captured = state != 0;
+    int state = 0, code = cu()->cuStreamGetCaptureInfo(stream, &state, recording);
+    if (code != 0 || state == 0)
+        *recording = 0;
     return code;
 }
 
@@ -259,7 +260,7 @@ const struct skv_driver skv_cuda_driver = {
     .stream_destroy = stream_destroy,
     .stream_synchronize = stream_synchronize,
     .stream_context = stream_context,
-    .stream_captured = stream_captured,
+    .stream_recording = stream_recording,
     .event_create = event_create,
     .event_destroy = event_destroy,
     .event_record = event_record,

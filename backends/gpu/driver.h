@@ -48,8 +48,8 @@ struct skv_driver {
     int (*stream_create)(void **stream);
     int (*stream_destroy)(void *stream);
     int (*stream_synchronize)(void *stream);
-    int (*stream_context)(void *stream, void **context); /* NULL: a stream cannot be asked */
-    int (*stream_captured)(void *stream, bool *is_captured);
+    int (*stream_context)(void *stream, void **context);        /* NULL: a stream cannot be asked */
+    int (*stream_recording)(void *stream, uint64_t *recording); /* into a graph: its number, or 0 */
     int (*event_create)(void **event);
     int (*event_destroy)(void *event);
     int (*event_record)(void *event, void *stream);
@@ -71,15 +71,18 @@ struct skv_driver_device {
     void *attend[SKV_GPU_CAPACITIES][SKV_DRIVER_ROWS];
 };
 
-/* Counters by which the groups of a launch find their last one. */
-#define SKV_DRIVER_ARRIVALS 4096
+/* Counters by which the groups of a launch find their last one, at most, and recordings that have their own. */
+#define SKV_DRIVER_ARRIVALS 1024
+#define SKV_DRIVER_RECORDINGS 63
 
 struct skv_driver_queue {
     struct skv_gpu_queue base;
     void *stream;
     bool is_wrapped;
     uint64_t faults;   /* device address of SKV_GPU_FAULTS words */
-    uint64_t arrivals; /* and of SKV_DRIVER_ARRIVALS counters, 0 between launches */
+    uint64_t arrivals; /* of the counters of its own launches, then of each recording's; 0 between launches */
+    uint64_t recordings[SKV_DRIVER_RECORDINGS];
+    uint32_t n_recordings;
 };
 
 static inline struct skv_driver_device *skv_driver_device_of(const struct skv_queue *queue)
@@ -145,6 +148,9 @@ enum skv_status skv_driver_timer_create(struct skv_device *device, struct skv_ti
 void skv_driver_timer_destroy(struct skv_timer *timer);
 enum skv_status skv_driver_timer_mark(struct skv_timer *timer, struct skv_queue *queue, int is_stop);
 enum skv_status skv_driver_timer_read(struct skv_timer *timer, uint64_t *nanoseconds);
+/* The device address of SKV_DRIVER_ARRIVALS counters for the next launch, which must leave them 0. What is captured may
+ * run beside others of the queue, so each recording has counters of its own; 0: there are none left. */
+enum skv_status skv_driver_arrivals(struct skv_queue *queue, uint64_t *address);
 /* Enqueues a launch of any function with the launch's arguments. */
 enum skv_status skv_driver_enqueue(const struct skv_gpu_launch *launch, void *function);
 

@@ -7,6 +7,7 @@
 #include "backends/gpu/driver.h"
 
 #define FAULTS_BYTES (SKV_GPU_FAULTS * sizeof(uint32_t))
+#define ARRIVALS_BYTES (SKV_DRIVER_ARRIVALS * sizeof(uint32_t))
 
 enum skv_status skv_driver_enqueue(const struct skv_gpu_launch *launch, void *function)
 {
@@ -24,6 +25,24 @@ enum skv_status skv_driver_enqueue(const struct skv_gpu_launch *launch, void *fu
     SKV_DRIVER_TRY(device, "launch a kernel",
                    device->driver->launch(function, launch->groups, launch->lanes, (uint32_t)launch->scratch_bytes,
                                           launch->overlaps, queue->stream, args));
+    return SKV_OK;
+}
+
+enum skv_status skv_driver_arrivals(struct skv_queue *queue, uint64_t *address)
+{
+    struct skv_driver_queue *own = (struct skv_driver_queue *)queue;
+    struct skv_driver_device *device = skv_driver_device_of(queue);
+    uint64_t recording = 0;
+    SKV_DRIVER_TRY(device, "ask its stream", device->driver->stream_recording(own->stream, &recording));
+    *address = own->arrivals;
+    if (recording == 0)
+        return SKV_OK;
+    uint32_t i = 0;
+    while (i < own->n_recordings && own->recordings[i] != recording)
+        i++;
+    *address = i < SKV_DRIVER_RECORDINGS ? own->arrivals + (1 + i) * ARRIVALS_BYTES : 0;
+    if (i == own->n_recordings && i < SKV_DRIVER_RECORDINGS)
+        own->recordings[own->n_recordings++] = recording;
     return SKV_OK;
 }
 
@@ -67,11 +86,12 @@ static enum skv_status fill_queue(struct skv_driver_device *device, uint64_t nat
         SKV_TRY(wrap_stream(device, own, native));
     else
         SKV_DRIVER_TRY(device, "make a stream", device->driver->stream_create(&own->stream));
-    SKV_DRIVER_TRY(device, "allocate memory",
-                   device->driver->memory_alloc(FAULTS_BYTES + SKV_DRIVER_ARRIVALS * 4, &own->faults));
+    SKV_DRIVER_TRY(
+        device, "allocate memory",
+        device->driver->memory_alloc(FAULTS_BYTES + (1 + SKV_DRIVER_RECORDINGS) * ARRIVALS_BYTES, &own->faults));
     own->arrivals = own->faults + FAULTS_BYTES;
     SKV_DRIVER_TRY(device, "fill its memory",
-                   device->driver->fill(own->arrivals, 0, SKV_DRIVER_ARRIVALS * 4, own->stream));
+                   device->driver->fill(own->arrivals, 0, (1 + SKV_DRIVER_RECORDINGS) * ARRIVALS_BYTES, own->stream));
     return forget_faults(device, own);
 }
 

@@ -39,15 +39,16 @@ SUITE_CASE(attend_fixed, "attend/fixed")
  * heads of any size. */
 static void adjust_decode(struct suite_context *t, struct attention *a, unsigned i)
 {
-    static const unsigned groups[] = {1, 4, 5, 8}, kept[] = {40, 64, 48, 72, 128, 8},
+    static const unsigned groups[] = {1, 4, 5, 8, 16}, kept[] = {40, 64, 48, 72, 128, 8},
                           lengths[] = {7, 16, 33, 100, 300, 1000};
     a->type = a->q_type = a->out_type = t->limits.dtypes >> SKV_BF16 & i & 1 ? SKV_BF16 : SKV_F16;
-    a->group = groups[i / 2 % 4];
+    a->group = groups[suite_below(t, 5)];
     a->k_layout.kept = a->v_layout.kept = kept[i / 8 % 6];
     a->scale = 0.1f;
     a->max_cache = lengths[suite_below(t, 6)];
     a->max_tail = suite_below(t, 3) == 0 ? 0 : 1 + suite_below(t, 40);
     a->draw_lengths = suite_below(t, 2) != 0;
+    a->short_lengths = a->draw_lengths && suite_below(t, 3) == 0;
     a->want_sinks = suite_below(t, 2) != 0;
     a->n_seqs = 1 + suite_below(t, 4);
 }

@@ -48,8 +48,12 @@ static uint64_t draw_strides(struct suite_context *t, bool gaps, const uint64_t 
     return dims[0] && dims[1] && dims[2] ? reach : 0;
 }
 
-static void draw_lengths(struct suite_context *t, bool drawn, unsigned n_seqs, unsigned most, int32_t *lengths)
+static void draw_lengths(struct suite_context *t, const struct attention *a, unsigned most, int32_t *lengths)
 {
+    bool drawn = a->draw_lengths;
+    unsigned n_seqs = a->n_seqs;
+    if (a->short_lengths)
+        most /= 16;
     for (unsigned s = 0; s < n_seqs; s++) {
         lengths[s] = (int32_t)most;
         if (drawn && s > 0)
@@ -275,8 +279,8 @@ void attention_build(struct suite_context *t, struct attention *a)
         .sink_tokens = a->sink_tokens,
         .split_tokens = a->split_tokens,
     };
-    draw_lengths(t, a->draw_lengths, a->n_seqs, a->max_cache, a->cache_lens);
-    draw_lengths(t, a->draw_lengths, a->n_seqs, a->max_tail, a->tail_lens);
+    draw_lengths(t, a, a->max_cache, a->cache_lens);
+    draw_lengths(t, a, a->max_tail, a->tail_lens);
     build_queries(t, a);
     if (a->max_cache)
         build_cache(t, a);

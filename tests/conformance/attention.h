@@ -17,6 +17,7 @@ struct attention {
     bool kept_per_head;
     unsigned max_cache, max_tail;
     bool draw_lengths;    /* lengths from 0 up to the bounds; else all at the bounds and no lens arrays */
+    bool short_lengths;   /* up to a 16th of the bounds only */
     bool separate_tables; /* v_blocks of its own; needed when the pages differ */
     bool gaps;            /* strides with gaps, in any order of dimensions */
     bool want_lse, want_sinks;

@@ -44,7 +44,7 @@
     X(cuStreamDestroy, "cuStreamDestroy_v2", int, (void *))                                                \
     X(cuStreamSynchronize, "cuStreamSynchronize", int, (void *))                                           \
     X(cuStreamGetCtx, "cuStreamGetCtx", int, (void *, void **))                                            \
-    X(cuStreamIsCapturing, "cuStreamIsCapturing", int, (void *, int *))                                    \
+    X(cuStreamGetCaptureInfo, "cuStreamGetCaptureInfo", int, (void *, int *, uint64_t *))                  \
     X(cuStreamBeginCapture, "cuStreamBeginCapture_v2", int, (void *, int))                                 \
     X(cuStreamEndCapture, "cuStreamEndCapture", int, (void *, void **))                                    \
     X(cuGraphInstantiate, "cuGraphInstantiateWithFlags", int, (void **, void *, unsigned long long))       \
@@ -277,26 +277,31 @@ static void test_capture(void **state)
     float out[2 * N], x;
     uint64_t at;
     int status;
+    uint64_t recording = 0, next = 0;
     void *graph;
     assert_int_equal(work(&o, out), 0);
     assert_int_equal(cuStreamBeginCapture(NULL, 0), 900);
     assert_int_equal(cuStreamBeginCapture(o.stream, 0), 0);
-    assert_int_equal(cuStreamIsCapturing(o.stream, &status), 0);
+    assert_int_equal(cuStreamGetCaptureInfo(o.stream, &status, &recording), 0);
     assert_int_equal(status, 1);
+    assert_int_not_equal(recording, 0);
     assert_int_equal(launch_add(&o), 0);
     assert_int_equal(cuMemsetD8Async(o.a, 0, 4, NULL), 906);
     assert_int_equal(cuEventRecord(o.start, o.stream), 0);
     assert_int_equal(cuEventSynchronize(o.start), 907);
     /* What waits is refused, and the recording is lost. */
     assert_int_equal(cuMemAlloc(&at, 4), 900);
-    assert_int_equal(cuStreamIsCapturing(o.stream, &status), 0);
+    assert_int_equal(cuStreamGetCaptureInfo(o.stream, &status, &next), 0);
     assert_int_equal(status, 2);
+    assert_int_equal(next, recording);
     assert_int_equal(launch_add(&o), 901);
     assert_int_equal(cuStreamEndCapture(o.stream, &graph), 901);
     assert_null(graph);
     assert_int_equal(cuEventElapsedTime(&x, o.start, o.end), 907);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(cuStreamBeginCapture(o.stream, 0), 0);
+        assert_int_equal(cuStreamGetCaptureInfo(o.stream, &status, &next), 0);
+        assert_int_not_equal(next, recording);
         assert_int_equal(i == 0   ? cuStreamSynchronize(o.stream)
                          : i == 1 ? cuMemFree(o.a)
                                   : cuEventSynchronize(o.end),

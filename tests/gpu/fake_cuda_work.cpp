@@ -121,10 +121,10 @@ EXPORT cuStreamGetCtx(void *s, context **out)
     return out ? stream_context(stream_of(s), out) : INVALID_VALUE;
 }
 
-EXPORT cuStreamIsCapturing(void *s, int *status)
+EXPORT cuStreamGetCaptureInfo(void *s, int *status, uint64_t *recording)
 {
     BEGIN(check_current());
-    return status ? capture_status(stream_of(s), status) : INVALID_VALUE;
+    return status ? capture_status(stream_of(s), status, recording) : INVALID_VALUE;
 }
 
 EXPORT cuStreamBeginCapture_v2(void *s, int mode)

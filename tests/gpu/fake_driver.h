@@ -81,6 +81,7 @@ struct stream : object {
     context *in = nullptr;
     enum { NONE, ACTIVE, INVALIDATED } capture = NONE;
     int capture_mode = 0;
+    uint64_t recording = 0; /* number of the last capture */
     std::vector<work> captured;
     stream() : object(STREAM) {}
 };
@@ -154,7 +155,7 @@ code create_stream(stream **out);
 code destroy_stream(stream *s);
 code synchronize(stream *s);
 code stream_context(stream *s, context **out);
-code capture_status(stream *s, int *status);
+code capture_status(stream *s, int *status, uint64_t *recording);
 code begin_capture(stream *s, int mode);
 code end_capture(stream *s, graph **out);
 code instantiate(graph **out, graph *g);

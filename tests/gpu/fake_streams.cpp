@@ -94,13 +94,15 @@ code stream_context(stream *s, context **out)
 
 /* ---- recordings */
 
-code capture_status(stream *s, int *status)
+code capture_status(stream *s, int *status, uint64_t *recording)
 {
     if (code refused = check_stream(s))
         return refused;
     if (!s && std::any_of(capturing.begin(), capturing.end(), is_strict))
         return CAPTURE_IMPLICIT;
     *status = s ? s->capture : stream::NONE;
+    if (recording && s && s->capture != stream::NONE)
+        *recording = s->recording;
     return OK;
 }
 
@@ -114,8 +116,10 @@ code begin_capture(stream *s, int mode)
         return CAPTURE_UNSUPPORTED;
     if (s->capture != stream::NONE)
         return INVALID_VALUE;
+    static uint64_t n_recordings;
     s->capture = stream::ACTIVE;
     s->capture_mode = mode;
+    s->recording = ++n_recordings;
     capturing.push_back(s);
     return OK;
 }

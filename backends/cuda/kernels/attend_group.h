@@ -37,8 +37,8 @@ template <int C> DEVICE struct tensor_chunk chunk_of(const struct line_unit *uni
     uint i = chunk - unit->begin, n_records = (unit->n_cached + C - 1) / C;
     if (i < n_records)
         return {i * C, min((uint)C, unit->n_cached - i * C), false};
-    uint token = (i - n_records) * SKV_CUDA_DENSE_ROWS;
-    return {token, min((uint)SKV_CUDA_DENSE_ROWS, unit->n_tail - token), true};
+    uint token = (i - n_records) * SKV_CUDA_STEP_ROWS;
+    return {token, min((uint)SKV_CUDA_STEP_ROWS, unit->n_tail - token), true};
 }
 
 /* The copies of 32 chunks of a warp wait in group memory: two addresses each, 0 for a bad block, whose rows are empty;
@@ -83,7 +83,7 @@ DEVICE void start_rare_copy(const struct skv_gpu_attend *p, const uchar *k, cons
                             uint barrier)
 {
     if (what.z == DENSE_CHUNK) {
-        uint v_stage = stage + SKV_CUDA_DENSE_ROWS * SKV_CUDA_DENSE_STRIDE, n = what.x / 256;
+        uint v_stage = stage + SKV_CUDA_STEP_ROWS * SKV_CUDA_DENSE_STRIDE, n = what.x / 256;
         bulk_expect(barrier, 2 * what.x);
         for (uint t = 0; t < n; t++) {
             bulk_load(stage + t * SKV_CUDA_DENSE_STRIDE, k + t * p->tail_token_stride * 2, 256, barrier);
@@ -107,8 +107,9 @@ DEVICE void start_rare_copy(const struct skv_gpu_attend *p, const uchar *k, cons
 }
 
 /* By one lane: starts the copies of a planned chunk into a stage, whose barrier then ends a phase. */
-template <int C> DEVICE void start_copy(const struct skv_gpu_attend *p, uint plan, uint stage, uint barrier)
+template <int C> DEVICE void start_copy(const struct skv_gpu_attend *p, uint plan, uint stage, uint barrier_at)
 {
+    uint barrier = stage + barrier_at;
     uint4 from = load_shared4(plan), what = load_shared4(plan + 16);
     const uchar *k = (const uchar *)((ulong)from.y << 32 | from.x), *v = (const uchar *)((ulong)from.w << 32 | from.z);
     if (what.z) {
@@ -224,7 +225,7 @@ DEVICE void attend_dense(const struct skv_gpu_attend *p, const struct tensor_pla
     uint i = local_id() % 32 / 4, j = local_id() % 4;
     at.k_row = first_token<APART>(i / 2) * SKV_CUDA_DENSE_STRIDE;
     at.v_row = first_token<APART>(j) * SKV_CUDA_DENSE_STRIDE;
-    uint v_base = base + SKV_CUDA_DENSE_ROWS * SKV_CUDA_DENSE_STRIDE;
+    uint v_base = base + SKV_CUDA_STEP_ROWS * SKV_CUDA_DENSE_STRIDE;
     float score[1][TILES][2];
     score_step<TILES, BF16, 0, APART, true>(&at, queries, k_rows(&at, base, APART * SKV_CUDA_DENSE_STRIDE), n_valid,
                                             score[0]);

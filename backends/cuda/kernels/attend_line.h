@@ -2,9 +2,9 @@
  *
  * The line of chunks of the tensor-core attention kernel: where each chunk lies, and who computes it. The line runs
  * through sequences, in each through units (a KV head and one group of query rows), in each through the chunks of its
- * records and then of its tail. A unit without tokens has one empty chunk, so that its results are written too. Each
- * part of the line, one for each group of the launch, has as many chunks as the others, or one more or less: the line
- * is cut by shapes and lengths alone, so that results repeat bit for bit.
+ * records and then of its tail. A unit without tokens has one empty chunk, so that its results are written too. The
+ * line is cut into parts, one for each group of the launch, by shapes and lengths alone, so that results repeat bit for
+ * bit.
  */
 
 /* A unit's place in the line. */
@@ -24,7 +24,7 @@ struct line {
 
 template <int C> DEVICE uint chunks_of(uint n_cached, uint n_tail)
 {
-    uint n = (n_cached + C - 1) / C + (n_tail + SKV_CUDA_DENSE_ROWS - 1) / SKV_CUDA_DENSE_ROWS;
+    uint n = (n_cached + C - 1) / C + (n_tail + SKV_CUDA_STEP_ROWS - 1) / SKV_CUDA_STEP_ROWS;
     return n ? n : 1;
 }
 
@@ -61,15 +61,33 @@ DEVICE uint sum_of_lanes(uint x)
     return x;
 }
 
+/* A multiprocessor runs the warps that it got first before others, so the groups of its first wave get more of the line
+ * than those of the next: a part of the first wave has this weight, and one less with each wave. */
+#define PART_WEIGHT 25u
+
+/* Of the parts before part x. */
+DEVICE uint weights_before(const struct line *line, uint x)
+{
+    uint wave = x / line->p->wave_groups;
+    return x * PART_WEIGHT - (wave * (wave - 1) / 2 * line->p->wave_groups + (x - wave * line->p->wave_groups) * wave);
+}
+
+/* Parts of the line, of which none is empty: where lengths are less than they could be, fewer than the groups of the
+ * launch. */
+DEVICE uint parts_of(const struct line *line)
+{
+    return min(groups_x(), (line->n_chunks + SKV_CUDA_WARPS - 1) / SKV_CUDA_WARPS);
+}
+
 template <int C> DEVICE void line_measure(struct line *line)
 {
-    line->n_chunks = 0;
     if (!line->p->shared.has_cache_lens && !line->p->shared.has_tail_lens) {
         line->n_chunks = line->p->n_seqs * chunks_of_seq<C>(line, 0);
-        return;
+    } else {
+        line->n_chunks = 0;
+        for (uint first = 0; first < line->p->n_seqs; first += 32)
+            line->n_chunks += shuffle(sum_of_lanes(chunks_of_seq<C>(line, first + local_id() % 32)), 31);
     }
-    for (uint first = 0; first < line->p->n_seqs; first += 32)
-        line->n_chunks += shuffle(sum_of_lanes(chunks_of_seq<C>(line, first + local_id() % 32)), 31);
 }
 
 /* The unit of a chunk. All lanes ask for the same. */
@@ -124,6 +142,21 @@ template <int C> DEVICE void line_next(const struct line *line, struct line_unit
     unit->end += n;
 }
 
+/* The unit and the line's length wait in group memory (SKV_CUDA_UNIT_BYTES of each warp) while the warp needs its
+ * registers for chunks. */
+DEVICE void keep_unit(uint at, const struct line *line, const struct line_unit *unit)
+{
+    store_shared4(at, make_uint4(unit->i_seq, unit->i_unit, unit->begin, unit->end));
+    store_shared4(at + 16, make_uint4(unit->n_cached, unit->n_tail, line->n_chunks, 0));
+}
+
+DEVICE struct line_unit kept_unit(uint at, struct line *line)
+{
+    uint4 a = load_shared4(at), b = load_shared4(at + 16);
+    line->n_chunks = b.z;
+    return {a.x, a.y, a.z, a.w, b.x, b.y};
+}
+
 DEVICE const uchar *line_page(const struct skv_gpu_pool *pool, const struct skv_gpu_head *head, const uchar *pages,
                               const int *blocks, ulong i_entry, uint token, uint i_head, uint fault,
                               volatile uint *faults)
@@ -138,16 +171,21 @@ DEVICE const uchar *line_page(const struct skv_gpu_pool *pool, const struct skv_
            (ulong)i_slot * head->row_stride;
 }
 
-/* Where the part of group x begins, and whose part a chunk is in. */
-DEVICE uint part_begin(uint n_chunks, uint x, uint n_parts)
+/* Where the part of group x begins. */
+DEVICE uint part_begin(const struct line *line, uint x)
 {
-    /* n_chunks * x / n_parts, of which the second product has few bits. */
-    return n_chunks / n_parts * x + n_chunks % n_parts * x / n_parts;
+    uint before = weights_before(line, x), all = weights_before(line, parts_of(line));
+    /* n_chunks * before / all, of which the second product has few bits. */
+    return line->n_chunks / all * before + line->n_chunks % all * before / all;
 }
 
-DEVICE uint part_of(uint n_chunks, uint chunk, uint n_parts)
+/* Whose part a chunk is in. */
+DEVICE uint part_of(const struct line *line, uint chunk)
 {
-    if (chunk < 0xffffffffu / SKV_CUDA_GROUPS_MAX - 1)
-        return ((chunk + 1) * n_parts - 1) / n_chunks;
-    return (uint)((((ulong)chunk + 1) * n_parts - 1) / n_chunks);
+    uint n = parts_of(line), x = (uint)(((ulong)chunk * n) / line->n_chunks);
+    while (x + 1 < n && part_begin(line, x + 1) <= chunk)
+        x++;
+    while (x > 0 && part_begin(line, x) > chunk)
+        x--;
+    return x;
 }

@@ -93,6 +93,19 @@ DEVICE ulong slot_of_part(uint x, bool is_last)
 /* Loads of a lane under way at once. */
 #define PARTS_AT_ONCE 8
 
+/* Four channels of a row of the parts from `first` on, of the unit's n_parts. */
+template <int TILES>
+DEVICE void load_parts(const struct tensor_group *group, uint first_part, uint n_parts, bool first_is_last, uint row,
+                       uint first, float4 (&part)[PARTS_AT_ONCE])
+{
+#pragma unroll
+    for (uint k = 0; k < PARTS_AT_ONCE; k++) {
+        uint y = min(first + k, n_parts - 1);
+        ulong from = slot_of_part(first_part + y, y == 0 && first_is_last) * TILES * SKV_CUDA_TILE_ROWS + row;
+        part[k] = load_fresh4((const float4 *)group->part_sums + from * 32 + local_id() % 32);
+    }
+}
+
 /* By 32 lanes: the sum over the parts of a unit, in their order. */
 template <int TILES>
 DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, uint n_parts, bool first_is_last,
@@ -103,11 +116,17 @@ DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, ui
     float4 sum = make_four(0, 0, 0, 0);
     *most = LOWEST;
     *total = 0;
+    /* Loads come in the order of the text. */
     for (uint first = 0; first < n_parts; first += 32) {
         uint n = min(32u, n_parts - first), x = first + min(lane, n - 1);
         ulong slot = slot_of_part(first_part + x, x == 0 && first_is_last) * ROWS + row;
-        float own = lane < n ? load_fresh(group->part_scales + 2 * slot) : LOWEST, batch = own;
-        float own_total = lane < n ? load_fresh(group->part_scales + 2 * slot + 1) : 0;
+        float own = load_fresh(group->part_scales + 2 * slot),
+              own_total = load_fresh(group->part_scales + 2 * slot + 1);
+        float4 part[PARTS_AT_ONCE];
+        load_parts<TILES>(group, first_part, n_parts, first_is_last, row, first, part);
+        own = lane < n ? own : LOWEST;
+        own_total = lane < n ? own_total : 0;
+        float batch = own;
         for (uint step = 16; step; step /= 2)
             batch = fmaxf(batch, shuffle_xor(batch, step));
         batch = fmaxf(batch, *most);
@@ -116,13 +135,8 @@ DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, ui
         *total *= before;
         sum = make_four(sum.x * before, sum.y * before, sum.z * before, sum.w * before);
         for (uint i = 0; i < n; i += PARTS_AT_ONCE) {
-            float4 part[PARTS_AT_ONCE];
-#pragma unroll
-            for (uint k = 0; k < PARTS_AT_ONCE; k++) {
-                uint y = first + min(i + k, n - 1);
-                ulong from = slot_of_part(first_part + y, y == 0 && first_is_last) * ROWS + row;
-                part[k] = load_fresh4((const float4 *)group->part_sums + from * 32 + lane);
-            }
+            if (i)
+                load_parts<TILES>(group, first_part, n_parts, first_is_last, row, first + i, part);
 #pragma unroll
             for (uint k = 0; k < PARTS_AT_ONCE; k++) {
                 float scale = i + k < n ? shuffle(factor, i + k) : 0;
@@ -137,18 +151,18 @@ DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, ui
 /* Ends a unit, or the group's share of it. By all lanes of the group. */
 template <int TILES>
 DEVICE void end_unit(const struct tensor_group *group, const struct line *line, const struct line_unit *unit,
-                     uint n_rows, struct tensor_state<TILES> *state)
+                     struct tensor_state<TILES> *state)
 {
     constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
     SHARED uint last;
     uint warp = local_id() / 32, lane = local_id() % 32;
     uint i_head = unit->i_unit / group->p->n_row_tiles, first_row = unit->i_unit % group->p->n_row_tiles * ROWS;
-    uint first_part = 0, n_parts = 1;
+    uint n_rows = min(ROWS, group->p->shared.group - first_row), first_part = 0, n_parts = 1;
     bool first_is_last = false;
     if (!group->p->by_unit) {
-        first_part = part_of(line->n_chunks, unit->begin, groups_x());
-        n_parts = part_of(line->n_chunks, unit->end - 1, groups_x()) - first_part + 1;
-        first_is_last = unit->begin > part_begin(line->n_chunks, first_part, groups_x());
+        first_part = part_of(line, unit->begin);
+        n_parts = part_of(line, unit->end - 1) - first_part + 1;
+        first_is_last = unit->begin > part_begin(line, first_part);
     }
     group_barrier();
     leave_sums<TILES>(group, state);

@@ -11,8 +11,9 @@
  *   multiplication gives for 16 rows at once, in the layout of the fragments. Counted twice, starting from the row's
  *   address, it is the address of the channel's value (but for a constant).
  * - For channels c and c + 1 the inclusive rank of c serves both: c is there if its bit is set, and c + 1 behind it.
- * - A value is loaded where its bit is set, else 0. It fills a whole 32-bit register, its upper half 0, and the even
- *   and odd channels are multiplied apart, so that nothing is packed.
+ * - A value is loaded where its bit is set, else 0. It fills a whole 32-bit register, its upper half 0. With one tile
+ * of query rows the even and odd channels are multiplied apart, so that nothing is packed; with more, packing pairs is
+ *   less than multiplying twice for each tile.
  * - The 8 columns of the other operand carry 4 query rows, each twice: for the even and the odd half of the channels.
  *
  * Lane (i, j), with i = lane / 4 and j = lane % 4, names rows and columns as the PTX ISA does.
@@ -79,9 +80,9 @@ template <bool BF16> DEVICE void multiply(float (&c)[4], const uint (&a)[4], uin
         mma_f16(c, a[0], a[1], a[2], a[3], b0, b1);
 }
 
-/* The queries of one head: TILES times 4 rows, 16 channels of a lane. */
+/* The queries of one head: TILES times 4 rows, 16 channels of a lane. `odd` are the pairs of `even` turned. */
 template <int TILES> struct tensor_queries {
-    uint even[TILES][4][2], odd[TILES][4][2];
+    uint even[TILES][4][2], odd[1][4][2];
 };
 
 template <int TILES>
@@ -99,9 +100,16 @@ DEVICE void load_queries(const struct skv_gpu_attend *p, const uchar *q, ulong i
                 uint c = 32 * w + 8 * j + 2 * (i % 2) + 4 * h;
                 uint pair = valid ? (uint)at[c] | (uint)at[c + 1] << 16 : 0;
                 queries->even[t][w][h] = pair;
-                queries->odd[t][w][h] = permute(pair, 0, 0x1032);
+                if constexpr (TILES == 1)
+                    queries->odd[t][w][h] = permute(pair, 0, 0x1032);
             }
     }
+}
+
+DEVICE void pack_pairs(uint (&even)[4], const uint (&odd)[4])
+{
+    for (uint n = 0; n < 4; n++)
+        even[n] += odd[n] << 16;
 }
 
 /* Where the matrix unit starts to count addresses: the lane's two rows, twice each, in registers of their own. */
@@ -149,10 +157,12 @@ DEVICE void score_step(const struct tensor_places *at, const struct tensor_queri
         words[0][0] = all0.x, words[0][1] = all0.y, words[0][2] = all0.z, words[0][3] = all0.w;
         words[1][0] = all1.x, words[1][1] = all1.y, words[1][2] = all1.z, words[1][3] = all1.w;
     }
-    float even[TILES][4], odd[TILES][4];
-    for (int t = 0; t < TILES; t++)
-        for (int n = 0; n < 4; n++)
-            even[t][n] = odd[t][n] = 0;
+    float even[TILES][4], odd[1][4];
+    for (int n = 0; n < 4; n++) {
+        odd[0][n] = 0;
+        for (int t = 0; t < TILES; t++)
+            even[t][n] = 0;
+    }
     for (uint w = 0; w < 4; w++) {
         uint bits0 = words[0][w] >> at->k_shift, bits1 = words[1][w] >> at->k_shift;
         /* A word's loads stand together: the compiler then makes their predicates at once. */
@@ -165,16 +175,21 @@ DEVICE void score_step(const struct tensor_places *at, const struct tensor_queri
         o[1] = load_shared16_if<OFFSET + 16, 2>(address[w][2], bits1);
         e[3] = load_shared16_if<OFFSET + 14, 16>(address[w][3], bits1);
         o[3] = load_shared16_if<OFFSET + 16, 32>(address[w][3], bits1);
-        for (int t = 0; t < TILES; t++) {
+        if constexpr (TILES == 1)
+            multiply<BF16>(odd[0], o, queries->odd[0][w][0], queries->odd[0][w][1]);
+        else
+            pack_pairs(e, o);
+        for (int t = 0; t < TILES; t++)
             multiply<BF16>(even[t], e, queries->even[t][w][0], queries->even[t][w][1]);
-            multiply<BF16>(odd[t], o, queries->odd[t][w][0], queries->odd[t][w][1]);
-        }
     }
     /* A row of the product holds one half of a token's channels, which half of the columns belongs to. */
     bool second = !at->row_half;
     for (int t = 0; t < TILES; t++) {
-        float x = second ? even[t][1] + odd[t][1] : even[t][0] + odd[t][0];
-        float y = second ? even[t][3] + odd[t][3] : even[t][2] + odd[t][2];
+        float x = second ? even[t][1] : even[t][0], y = second ? even[t][3] : even[t][2];
+        if constexpr (TILES == 1) {
+            x += second ? odd[0][1] : odd[0][0];
+            y += second ? odd[0][3] : odd[0][2];
+        }
         score[t][0] = shuffle(x, at->from) + shuffle(x, at->from + 4);
         score[t][1] = shuffle(y, at->from) + shuffle(y, at->from + 4);
     }
@@ -202,13 +217,15 @@ DEVICE void value_step(const struct tensor_places *at, const struct tensor_rows 
         words[0][0] = all0.x, words[0][1] = all0.y, words[0][2] = all0.z, words[0][3] = all0.w;
         words[1][0] = all1.x, words[1][1] = all1.y, words[1][2] = all1.z, words[1][3] = all1.w;
     }
-    uint even[TILES][2], odd[TILES][2];
+    /* Columns with even i are for even channels, those with odd i for odd ones. */
+    uint even[TILES][2], odd[2];
     for (int t = 0; t < TILES; t++) {
         uint pair = BF16 ? pack_bf16(weight[t][0], weight[t][1]) : pack_half(weight[t][0], weight[t][1]);
-        even[t][0] = permute(pair, 0, i % 2 ? 0x4444 : 0x4410);
-        even[t][1] = permute(pair, 0, i % 2 ? 0x4444 : 0x4432);
-        odd[t][0] = permute(pair, 0, i % 2 ? 0x4410 : 0x4444);
-        odd[t][1] = permute(pair, 0, i % 2 ? 0x4432 : 0x4444);
+        for (uint n = 0; n < 2; n++) {
+            uint own = n ? 0x4432 : 0x4410;
+            even[t][n] = permute(pair, 0, i % 2 ? (TILES == 1 ? 0x4444 : n ? 0x3244 : 0x1044) : own);
+            odd[n] = permute(pair, 0, i % 2 ? own : 0x4444);
+        }
     }
     for (uint w = 0; w < 4; w++) {
         uint bits0 = words[0][w] >> at->v_shift, bits1 = words[1][w] >> at->v_shift;
@@ -221,9 +238,11 @@ DEVICE void value_step(const struct tensor_places *at, const struct tensor_rows 
         o[2] = load_shared16_if<OFFSET + 16, 2>(address[w][1], bits1);
         e[3] = load_shared16_if<OFFSET + 14, 4>(address[w][3], bits1);
         o[3] = load_shared16_if<OFFSET + 16, 8>(address[w][3], bits1);
-        for (int t = 0; t < TILES; t++) {
+        if constexpr (TILES == 1)
+            multiply<BF16>(sums[0][w], o, odd[0], odd[1]);
+        else
+            pack_pairs(e, o);
+        for (int t = 0; t < TILES; t++)
             multiply<BF16>(sums[t][w], e, even[t][0], even[t][1]);
-            multiply<BF16>(sums[t][w], o, odd[t][0], odd[t][1]);
-        }
     }
 }
