@@ -22,9 +22,16 @@ extern const struct skv_backend skv_cuda_backend;
 #define CUDA_BACKEND NULL
 #endif
 
+#if defined(SKV_WITH_HIP)
+extern const struct skv_backend skv_hip_backend;
+#define HIP_BACKEND &skv_hip_backend
+#else
+#define HIP_BACKEND NULL
+#endif
+
 static const struct skv_registry_entry built[] = {
     {"cuda", CUDA_BACKEND},
-    {"hip", NULL},
+    {"hip", HIP_BACKEND},
     {"opencl", OPENCL_BACKEND},
     {"cpu", CPU_BACKEND},
 };

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What AMD kernels take of the hardware, and whether anything spills: a Markdown table for docs.
 
-budget.py [--allow sgpr-spills,reserved-scratch] CODE-OBJECT...
+budget.py [--allow sgpr-spills,reserved-scratch] [--most] CODE-OBJECT...
 
 Ends with 1 where registers spill, private memory is read or written, or some is reserved. --allow lets pass spills of
-scalars, which go to lanes of vector registers, and memory that is reserved but that no instruction uses."""
+scalars, which go to lanes of vector registers, and memory that is reserved but that no instruction uses. --most makes
+one row for each target, of the largest numbers of its kernels."""
 
 import argparse
 import re
@@ -41,6 +42,12 @@ def rows_of(path):
         yield code.target, name, numbers
 
 
+def most_of(rows):
+    """One row: the largest of each number."""
+    most = {column: max(numbers[column] for _, _, numbers in rows) for column in rows[0][2]}
+    return [(rows[0][0], f"{len(rows)} kernels", most)]
+
+
 def complaints(numbers, allowed=()):
     """What a kernel must not have."""
     found = [f"{numbers[column]} {what}" for column, what in (
@@ -56,6 +63,7 @@ def complaints(numbers, allowed=()):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--allow", default="", help=" or ".join(ALLOWABLE) + ", or both with a comma between")
+    parser.add_argument("--most", action="store_true", help="the largest numbers of each target")
     parser.add_argument("paths", nargs="+", metavar="CODE-OBJECT")
     options = parser.parse_args()
     allowed = [name for name in options.allow.split(",") if name]
@@ -66,8 +74,10 @@ def main():
     print("|---|---|" + "---:|" * len(columns))
     failures = []
     for path in options.paths:
-        for target, name, numbers in rows_of(path):
+        rows = list(rows_of(path))
+        for target, name, numbers in most_of(rows) if options.most else rows:
             print(f"| {target} | {name} |", " | ".join(str(numbers[column]) for column in columns), "|")
+        for target, name, numbers in rows:
             failures += [f"{target} {name}: {text}" for text in complaints(numbers, allowed)]
     for failure in failures:
         print(failure, file=sys.stderr)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Sourced by quickstart and tools/check: need PACKAGE... installs the Debian packages that are missing.
+# Sourced by quickstart and tools/check: need PACKAGE... installs the Debian packages that are missing,
+# need_amd_compiler what builds code for AMD GPUs.
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
@@ -14,6 +15,29 @@ as_root() {
     else
         die "neither root nor sudo, for: $*"
     fi
+}
+
+# have PACKAGE...: whether all of them are installed, or can be.
+have() {
+    for package in "$@"; do
+        apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [^(]' || return 1
+    done
+}
+
+# need_amd_compiler: clang and lld for AMD GPUs, where the distribution has them; without them the HIP backend is built
+# for its tests only.
+need_amd_compiler() {
+    [ ! -x /opt/rocm/llvm/bin/clang ] || return 0
+    for version in 19 20 21 22; do
+        [ ! -x "/usr/lib/llvm-$version/bin/clang" ] || [ ! -x "/usr/lib/llvm-$version/bin/ld.lld" ] || return 0
+    done
+    for version in 19 20 21 22; do
+        if have "clang-$version" "lld-$version"; then
+            need "clang-$version" "lld-$version"
+            return 0
+        fi
+    done
+    say "left out: code for AMD GPUs (this distribution has no clang and lld from 19 on)"
 }
 
 need() {

@@ -94,7 +94,8 @@ typedef struct skv_device_params {
     const skv_executor *cpu_executor;
     /**
      * Work in this context of the caller's instead of a new one: a cl_context that holds the device `id` (compare
-     * skv_device_info::native), as an integer. 0: make one. Must be valid during the call; it is retained.
+     * skv_device_info::native), as an integer. 0: make one. Must be valid during the call; it is retained. HIP devices
+     * have one context, and take 0 only.
      */
     uint64_t native_context;
 } skv_device_params;

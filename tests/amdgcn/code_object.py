@@ -13,9 +13,10 @@ SECTION_SYMBOLS = 11
 SEGMENT_LOAD, SEGMENT_NOTE = 1, 4
 
 # The low 8 bits of e_flags.
-MACHINES = {0x2F: "gfx906", 0x30: "gfx908", 0x3F: "gfx90a", 0x4C: "gfx942", 0x36: "gfx1030", 0x37: "gfx1031",
-            0x38: "gfx1032", 0x41: "gfx1100", 0x46: "gfx1101", 0x47: "gfx1102", 0x43: "gfx1150", 0x4A: "gfx1151",
-            0x48: "gfx1200", 0x4E: "gfx1201"}
+MACHINES = {0x2F: "gfx906", 0x30: "gfx908", 0x3F: "gfx90a", 0x4C: "gfx942", 0x4F: "gfx950", 0x36: "gfx1030",
+            0x37: "gfx1031", 0x38: "gfx1032", 0x41: "gfx1100", 0x46: "gfx1101", 0x47: "gfx1102", 0x43: "gfx1150",
+            0x4A: "gfx1151", 0x48: "gfx1200", 0x4E: "gfx1201", 0x51: "gfx9-generic", 0x5F: "gfx9-4-generic",
+            0x52: "gfx10-1-generic", 0x53: "gfx10-3-generic", 0x54: "gfx11-generic", 0x59: "gfx12-generic"}
 
 
 def generation(target: str) -> int:

@@ -41,6 +41,13 @@ class Budgets(TargetCase):
         for target, kernel, numbers in budget.rows_of(self.path("kernels")):
             self.assertEqual(budget.complaints(numbers, budget.ALLOWABLE), [], f"{target} {kernel}")
 
+    def test_most_is_the_largest(self):
+        rows = list(budget.rows_of(self.path("kernels")))
+        (target, name, most), = budget.most_of(rows)
+        self.assertEqual((target, name), (self.target, f"{len(rows)} kernels"))
+        for column, number in most.items():
+            self.assertEqual(number, sorted(numbers[column] for _, _, numbers in rows)[-1], column)
+
     def test_spills_are_seen(self):
         source = support.folder() / "spill.hip"
         source.write_text('#include "backends/hip/kernels/language.h"\n'

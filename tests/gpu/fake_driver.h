@@ -187,4 +187,28 @@ __attribute__((visibility("default"))) long skv_fake_calls(void);
 __attribute__((visibility("default"))) long skv_fake_live(void);
 }
 
+/* ---- for the exported functions of either driver */
+
+#define EXPORT extern "C" __attribute__((visibility("default"))) int
+/* A call that needs nothing before it, the driver's start, or a current context. */
+#define BEGIN(check)                  \
+    fake::call in_call;               \
+    if (in_call.must_fail)            \
+        return fake::UNKNOWN;         \
+    if (fake::code refused = (check)) \
+    return refused
+/* A call that gives something back. */
+#define GIVE_BACK(check, action) \
+    fake::call in_call;          \
+    fake::code result = (check); \
+    if (!result)                 \
+        result = (action);       \
+    return in_call.must_fail ? fake::UNKNOWN : result
+
+/* The two default streams, by their fixed handles, are one. */
+inline fake::stream *stream_of(void *handle)
+{
+    return (uintptr_t)handle <= 2 ? nullptr : (fake::stream *)handle;
+}
+
 #endif

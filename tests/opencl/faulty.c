@@ -7,9 +7,8 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
-/* Set by the test: the call to fail, counted from 1 (0: none), and what it fails with. */
-__attribute__((visibility("default"))) int faulty_at, faulty_calls, faulty_live;
-__attribute__((visibility("default"))) cl_int faulty_code = CL_OUT_OF_RESOURCES;
+static long fail_at, n_calls, n_live;
+static const cl_int faulty_code = CL_OUT_OF_RESOURCES;
 
 /* Points *function at the real one. */
 static void find(const char *name, void **function)
@@ -28,10 +27,27 @@ static void find(const char *name, void **function)
 
 static int fails(void)
 {
-    return ++faulty_calls == faulty_at;
+    return ++n_calls == fail_at;
 }
 
 #define EXPORT __attribute__((visibility("default")))
+
+/* For tests: fails the n-th call from now on, 0 none; counts calls since then; objects that are alive. */
+EXPORT void skv_fake_fail_at(long n)
+{
+    n_calls = 0;
+    fail_at = n;
+}
+
+EXPORT long skv_fake_calls(void)
+{
+    return n_calls;
+}
+
+EXPORT long skv_fake_live(void)
+{
+    return n_live;
+}
 
 /* A call that returns its code. */
 #define CODE(name, parameters, arguments)     \
@@ -53,7 +69,7 @@ static int fails(void)
         }                                       \
         REAL(name);                             \
         type object = function arguments;       \
-        faulty_live += object != NULL;          \
+        n_live += object != NULL;               \
         return object;                          \
     }
 
@@ -61,7 +77,7 @@ static int fails(void)
 #define COUNT(name, type, change)               \
     EXPORT cl_int CL_API_CALL name(type object) \
     {                                           \
-        faulty_live += (change);                \
+        n_live += (change);                     \
         REAL(name);                             \
         return function(object);                \
     }
@@ -116,7 +132,7 @@ EXPORT cl_int CL_API_CALL clEnqueueFillBuffer(cl_command_queue queue, cl_mem to,
         return faulty_code;
     REAL(clEnqueueFillBuffer);
     cl_int code = function(queue, to, pattern, pattern_bytes, offset, n, n_wait, wait, event);
-    faulty_live += code == CL_SUCCESS && event;
+    n_live += code == CL_SUCCESS && event;
     return code;
 }
 
