@@ -268,10 +268,11 @@ static int stream_context(void *stream, void **context)
     return code;
 }
 
-static int stream_captured(void *stream, bool *is_captured)
+static int stream_recording(void *stream, uint64_t *recording)
 {
-    int state = 0, code = hip()->hipStreamIsCapturing(stream, &state);
-    *is_captured = state != 0;
+    unsigned long long number = 0;
+    int state = 0, code = hip()->hipStreamGetCaptureInfo(stream, &state, &number);
+    *recording = state != 0 ? number : 0;
     return code;
 }
 
@@ -324,7 +325,7 @@ const struct skv_driver skv_hip_driver = {
     .stream_destroy = stream_destroy,
     .stream_synchronize = stream_synchronize,
     .stream_context = stream_context,
-    .stream_captured = stream_captured,
+    .stream_recording = stream_recording,
     .event_create = event_create,
     .event_destroy = event_destroy,
     .event_record = event_record,

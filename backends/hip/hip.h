@@ -34,7 +34,7 @@
     X(hipStreamCreateWithFlags, (void **stream, unsigned flags))                                              \
     X(hipStreamDestroy, (void *stream))                                                                       \
     X(hipStreamSynchronize, (void *stream))                                                                   \
-    X(hipStreamIsCapturing, (void *stream, int *state))                                                       \
+    X(hipStreamGetCaptureInfo, (void *stream, int *state, unsigned long long *recording))                     \
     X(hipEventCreateWithFlags, (void **event, unsigned flags))                                                \
     X(hipEventDestroy, (void *event))                                                                         \
     X(hipEventRecord, (void *event, void *stream))                                                            \

@@ -48,7 +48,7 @@ CALL(hipMemsetAsync, (void *to, int value, size_t n_bytes, void *stream), (to, v
 CALL(hipStreamCreateWithFlags, (void **stream, unsigned flags), (stream, flags))
 CALL(hipStreamDestroy, (void *stream), (stream))
 CALL(hipStreamSynchronize, (void *stream), (stream))
-CALL(hipStreamIsCapturing, (void *stream, int *state), (stream, state))
+CALL(hipStreamGetCaptureInfo, (void *stream, int *state, unsigned long long *recording), (stream, state, recording))
 CALL(hipEventCreateWithFlags, (void **event, unsigned flags), (event, flags))
 CALL(hipEventDestroy, (void *event), (event))
 CALL(hipEventRecord, (void *event, void *stream), (event, stream))

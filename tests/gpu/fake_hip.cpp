@@ -255,10 +255,14 @@ EXPORT hipStreamGetDevice(void *s, int *device)
     return result;
 }
 
-EXPORT hipStreamIsCapturing(void *s, int *status)
+EXPORT hipStreamGetCaptureInfo(void *s, int *status, unsigned long long *recording)
 {
     BEGIN_ON_DEVICE;
-    return status ? capture_status(stream_of(s), status) : INVALID_VALUE;
+    uint64_t number = 0;
+    code result = status ? capture_status(stream_of(s), status, &number) : INVALID_VALUE;
+    if (recording)
+        *recording = number;
+    return result;
 }
 
 EXPORT hipStreamBeginCapture(void *s, int mode)

@@ -212,9 +212,9 @@ EXPORT hipStreamSynchronize(void *stream)
     FORWARD(cu.cuStreamSynchronize(stream));
 }
 
-EXPORT hipStreamIsCapturing(void *stream, int *state)
+EXPORT hipStreamGetCaptureInfo(void *stream, int *state, unsigned long long *recording)
 {
-    FORWARD(cu.cuStreamIsCapturing(stream, state));
+    FORWARD(cu.cuStreamGetCaptureInfo(stream, state, recording));
 }
 
 EXPORT hipEventCreateWithFlags(void **event, unsigned flags)
