@@ -131,13 +131,14 @@ static uint32_t stage_bytes(const struct skv_attend_params *params, const struct
     if (params->max_cache_tokens)
         records = variant->chunk_tokens *
                   (params->k_pool.layout->head[0].row_stride + params->v_pool.layout->head[0].row_stride);
-    return (records > dense ? records : dense) + SKV_CUDA_BARRIER_BYTES;
+    return records > dense ? records : dense;
 }
 
 /* Group memory but for the stages. */
-static uint32_t fixed_bytes(const struct variant *variant)
+static uint32_t fixed_bytes(const struct variant *variant, uint32_t n_stages)
 {
-    return SKV_CUDA_MERGE_BYTES(variant->rows / SKV_CUDA_TILE_ROWS) + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES;
+    return SKV_CUDA_MERGE_BYTES(variant->rows / SKV_CUDA_TILE_ROWS) + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES +
+           SKV_CUDA_WARPS * n_stages * SKV_CUDA_BARRIER_BYTES;
 }
 
 /* As many stages as `groups` groups of a multiprocessor can have, at least two, or fewer groups. 0: not even one. */
@@ -147,7 +148,7 @@ static uint32_t n_stages_of(const struct skv_cuda_device *device, const struct v
     for (uint32_t groups = variant->groups; groups; groups--) {
         uint64_t room = all / groups - RESERVED_BYTES - STATIC_BYTES;
         for (uint32_t n = STAGES_MAX; n >= 2; n--)
-            if (SKV_CUDA_WARPS * n * n_bytes + fixed_bytes(variant) <= room)
+            if (SKV_CUDA_WARPS * n * n_bytes + fixed_bytes(variant, n) <= room)
                 return n;
     }
     return 0;
@@ -231,13 +232,11 @@ enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend
                                    .n_row_tiles = n_row_tiles(params, variant->rows)};
     (void)skv_gpu_attend_heads(params, 0, &args.shared);
     struct skv_gpu_launch launch = skv_gpu_launch_begin(queue, SKV_GPU_ATTEND);
-    launch.scratch_bytes = SKV_CUDA_WARPS * n_stages * n_bytes + fixed_bytes(variant);
+    launch.scratch_bytes = SKV_CUDA_WARPS * n_stages * n_bytes + fixed_bytes(variant, n_stages);
     uint32_t n_groups = 0;
     SKV_TRY(groups_resident(device, i, (uint32_t)launch.scratch_bytes, &n_groups));
 
-    uint32_t n_units = device->base.facts.compute_units;
-    uint32_t n_launched = n_groups_of(params, variant, n_groups * n_units, &args.by_unit);
-    args.wave_groups = n_units;
+    uint32_t n_launched = n_groups_of(params, variant, n_groups * device->base.facts.compute_units, &args.by_unit);
     uint64_t arrivals = 0;
     if (!args.by_unit)
         SKV_TRY(skv_driver_arrivals(queue, &arrivals));

@@ -19,21 +19,19 @@
 #define SKV_CUDA_TILE_ROWS 4
 
 /* Group memory of the tensor-core attention kernel: for each warp a ring of stages, then each warp's sums, then the
- * plan of each warp's next copies and its unit. */
+ * plan of each warp's next copies, then the barriers of its stages. */
 struct skv_cuda_attend {
     struct skv_gpu_attend shared;
     skv_u32 n_seqs, n_stages, stage_bytes;
     skv_u32 n_row_tiles; /* groups of query rows of a KV head, each of which reads the cache for itself */
     skv_u32 by_unit;     /* 1: a group of the launch for each unit, 0: for each part of the line */
-    skv_u32 wave_groups; /* groups that get places at once, one on each multiprocessor */
+    skv_u32 reserved;
 };
 
 #define SKV_CUDA_MERGE_BYTES(tiles) (SKV_CUDA_WARPS * SKV_CUDA_TILE_ROWS * (tiles) * (128 * 4 + 8))
-/* At the end of each stage. */
-#define SKV_CUDA_BARRIER_BYTES 16
+#define SKV_CUDA_BARRIER_BYTES 8
 /* 32 chunks of a warp that will be copied: addresses, then words of information. */
 #define SKV_CUDA_COPY_BYTES 32
-#define SKV_CUDA_UNIT_BYTES 32
-#define SKV_CUDA_PLAN_BYTES (32 * SKV_CUDA_COPY_BYTES + SKV_CUDA_UNIT_BYTES)
+#define SKV_CUDA_PLAN_BYTES (32 * SKV_CUDA_COPY_BYTES)
 
 #endif

@@ -107,9 +107,8 @@ DEVICE void start_rare_copy(const struct skv_gpu_attend *p, const uchar *k, cons
 }
 
 /* By one lane: starts the copies of a planned chunk into a stage, whose barrier then ends a phase. */
-template <int C> DEVICE void start_copy(const struct skv_gpu_attend *p, uint plan, uint stage, uint barrier_at)
+template <int C> DEVICE void start_copy(const struct skv_gpu_attend *p, uint plan, uint stage, uint barrier)
 {
-    uint barrier = stage + barrier_at;
     uint4 from = load_shared4(plan), what = load_shared4(plan + 16);
     const uchar *k = (const uchar *)((ulong)from.y << 32 | from.x), *v = (const uchar *)((ulong)from.w << 32 | from.z);
     if (what.z) {

@@ -4,20 +4,19 @@
  */
 
 template <int TILES, bool BF16, int STRIDE, int APART, int C>
-DEVICE void attend_part(const struct tensor_group *group, struct line *line, uint ring, uint plans)
+DEVICE void attend_part(const struct tensor_group *group, struct line *line, uint ring, uint plans, uint barriers)
 {
     const struct skv_gpu_attend *p = &group->p->shared;
     constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
     uint warp = local_id() / 32, lane = local_id() % 32, n_stages = group->p->n_stages;
     uint stage_bytes = group->p->stage_bytes;
-    const uint barrier_at = stage_bytes - SKV_CUDA_BARRIER_BYTES; /* in a stage */
     release_next_kernel();
     struct tensor_places at;
     find_places<APART>(STRIDE ? STRIDE : p->k_heads.head[0].row_stride, STRIDE ? STRIDE : p->v_heads.head[0].row_stride,
                        ring, &at);
     bulk_after_stores();
     if (lane < n_stages)
-        bulk_barrier_init(ring + lane * stage_bytes + barrier_at);
+        bulk_barrier_init(barriers + lane * SKV_CUDA_BARRIER_BYTES);
     bulk_barriers_ready();
     warp_barrier();
 
@@ -35,9 +34,9 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
         end = part_begin(line, group_x() + 1);
         line_find<C>(line, begin, &unit);
     }
-    /* `next` is the chunk to be copied next, i_copy its place in the plan. */
-    uint next = begin + warp, i_copy = 32, parity = 0;
-    for (uint s = 0; s < n_stages && next < end; s++, next += SKV_CUDA_WARPS, i_copy++) {
+    /* Chunk `next` is to be copied next, i_copy is its place in the plan. */
+    uint i_copy = 32, parity = 0;
+    for (uint s = 0, next = begin + warp; s < n_stages && next < end; s++, next += SKV_CUDA_WARPS, i_copy++) {
         if (i_copy == 32) {
             i_copy = 0;
             if (next + lane * SKV_CUDA_WARPS < end)
@@ -45,13 +44,13 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
             warp_barrier();
         }
         if (lane == 0)
-            start_copy<C>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, ring + s * stage_bytes, barrier_at);
+            start_copy<C>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, ring + s * stage_bytes,
+                          barriers + s * SKV_CUDA_BARRIER_BYTES);
     }
-    uint base = ring, unit_at = plans + 32 * SKV_CUDA_COPY_BYTES;
+    uint base = ring, barrier = barriers;
     for (uint chunk = begin + warp;; line_next<C>(line, &unit)) {
         uint i_head = unit.i_unit / group->p->n_row_tiles, first_row = unit.i_unit % group->p->n_row_tiles * ROWS;
         uint unit_end = min(unit.end, end), whole_end = unit.begin + unit.n_cached / C;
-        keep_unit(unit_at, line, &unit);
         struct tensor_queries<TILES> queries;
         struct tensor_state<TILES> state;
         load_queries<TILES>(p, group->q, unit.i_seq, first_row, p->group, i_head, &queries);
@@ -65,9 +64,8 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
         for (; chunk < unit_end; chunk += SKV_CUDA_WARPS) {
             uint n_valid = C;
             bool dense = false;
-            bulk_wait(base + barrier_at, parity);
+            bulk_wait(barrier, parity);
             if (chunk >= whole_end) {
-                unit = kept_unit(unit_at, line);
                 struct tensor_chunk what = chunk_of<C>(&unit, chunk);
                 n_valid = what.n_valid;
                 dense = what.dense;
@@ -79,63 +77,64 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
             else
                 attend_records<TILES, BF16, STRIDE, APART, C>(p, &at, &queries, base, n_valid, &state);
             warp_barrier();
+            uint next = chunk + n_stages * SKV_CUDA_WARPS;
             if (next < end) {
                 if (i_copy == 32) {
                     i_copy = 0;
-                    unit = kept_unit(unit_at, line);
                     if (next + lane * SKV_CUDA_WARPS < end)
                         plan_copy<C>(group, line, unit, next + lane * SKV_CUDA_WARPS,
                                      plans + lane * SKV_CUDA_COPY_BYTES);
                     warp_barrier();
                 }
                 if (lane == 0)
-                    start_copy<C>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, base, barrier_at);
+                    start_copy<C>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, base, barrier);
                 i_copy++;
-                next += SKV_CUDA_WARPS;
             }
             base += stage_bytes;
-            if (base == ring + n_stages * stage_bytes) {
-                base = ring;
+            barrier += SKV_CUDA_BARRIER_BYTES;
+            if (barrier == barriers + n_stages * SKV_CUDA_BARRIER_BYTES) {
                 parity ^= 1;
+                base = ring;
+                barrier = barriers;
             }
         }
-        unit = kept_unit(unit_at, line);
         end_unit<TILES>(group, line, &unit, &state);
         if (unit.end >= end)
             break;
     }
 }
 
-#define TENSOR_KERNEL(name, tiles, bf16, stride, apart, chunk, groups)                                             \
-    KERNEL_RESIDENT(name, 32 * SKV_CUDA_WARPS, groups)                                                             \
-    (const struct skv_cuda_attend args, const uchar *q, const uchar *k_pages, const uchar *v_pages,                \
-     const int *k_blocks, const int *v_blocks, const int *cache_lens, const int *tail_lens, const ushort *k_tail,  \
-     const ushort *v_tail, const float *sinks, float *part_sums, float *part_scales, uchar *out, float *lse,       \
-     volatile uint *faults, uint *arrivals)                                                                        \
-    {                                                                                                              \
-        SCRATCH_ADDRESS(scratch);                                                                                  \
-        uint warp = local_id() / 32, sums_at = scratch + SKV_CUDA_WARPS * args.n_stages * args.stage_bytes;        \
-        uint plans = sums_at + SKV_CUDA_MERGE_BYTES(tiles);                                                        \
-        struct tensor_group group = {&args,                                                                        \
-                                     q,                                                                            \
-                                     k_pages,                                                                      \
-                                     v_pages,                                                                      \
-                                     k_blocks,                                                                     \
-                                     v_blocks,                                                                     \
-                                     k_tail,                                                                       \
-                                     v_tail,                                                                       \
-                                     sinks,                                                                        \
-                                     part_sums + args.shared.merge.part_out,                                       \
-                                     part_scales + args.shared.merge.part_lse,                                     \
-                                     out,                                                                          \
-                                     lse,                                                                          \
-                                     faults,                                                                       \
-                                     arrivals,                                                                     \
-                                     sums_at};                                                                     \
-        struct line line = {&args, cache_lens, tail_lens, faults, 0, 0};                                           \
-        line.n_units = (uint)(args.shared.n_q_heads / args.shared.group) * args.n_row_tiles;                       \
-        attend_part<tiles, bf16, stride, apart, chunk>(                                                            \
-            &group, &line, scratch + warp * args.n_stages * args.stage_bytes, plans + warp * SKV_CUDA_PLAN_BYTES); \
+#define TENSOR_KERNEL(name, tiles, bf16, stride, apart, chunk, groups)                                               \
+    KERNEL_RESIDENT(name, 32 * SKV_CUDA_WARPS, groups)                                                               \
+    (const struct skv_cuda_attend args, const uchar *q, const uchar *k_pages, const uchar *v_pages,                  \
+     const int *k_blocks, const int *v_blocks, const int *cache_lens, const int *tail_lens, const ushort *k_tail,    \
+     const ushort *v_tail, const float *sinks, float *part_sums, float *part_scales, uchar *out, float *lse,         \
+     volatile uint *faults, uint *arrivals)                                                                          \
+    {                                                                                                                \
+        SCRATCH_ADDRESS(scratch);                                                                                    \
+        uint warp = local_id() / 32, sums_at = scratch + SKV_CUDA_WARPS * args.n_stages * args.stage_bytes;          \
+        uint plans = sums_at + SKV_CUDA_MERGE_BYTES(tiles), barriers = plans + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES; \
+        struct tensor_group group = {&args,                                                                          \
+                                     q,                                                                              \
+                                     k_pages,                                                                        \
+                                     v_pages,                                                                        \
+                                     k_blocks,                                                                       \
+                                     v_blocks,                                                                       \
+                                     k_tail,                                                                         \
+                                     v_tail,                                                                         \
+                                     sinks,                                                                          \
+                                     part_sums + args.shared.merge.part_out,                                         \
+                                     part_scales + args.shared.merge.part_lse,                                       \
+                                     out,                                                                            \
+                                     lse,                                                                            \
+                                     faults,                                                                         \
+                                     arrivals,                                                                       \
+                                     sums_at};                                                                       \
+        struct line line = {&args, cache_lens, tail_lens, faults, 0, 0};                                             \
+        line.n_units = (uint)(args.shared.n_q_heads / args.shared.group) * args.n_row_tiles;                         \
+        attend_part<tiles, bf16, stride, apart, chunk>(                                                              \
+            &group, &line, scratch + warp * args.n_stages * args.stage_bytes, plans + warp * SKV_CUDA_PLAN_BYTES,    \
+            barriers + warp * args.n_stages * SKV_CUDA_BARRIER_BYTES);                                               \
     }
 
 /* Names: query rows, type, row stride ("x": any multiple of 16), distance of a lane's two tokens. attend.c has the same

@@ -61,17 +61,6 @@ DEVICE uint sum_of_lanes(uint x)
     return x;
 }
 
-/* A multiprocessor runs the warps that it got first before others, so the groups of its first wave get more of the line
- * than those of the next: a part of the first wave has this weight, and one less with each wave. */
-#define PART_WEIGHT 25u
-
-/* Of the parts before part x. */
-DEVICE uint weights_before(const struct line *line, uint x)
-{
-    uint wave = x / line->p->wave_groups;
-    return x * PART_WEIGHT - (wave * (wave - 1) / 2 * line->p->wave_groups + (x - wave * line->p->wave_groups) * wave);
-}
-
 /* Parts of the line, of which none is empty: where lengths are less than they could be, fewer than the groups of the
  * launch. */
 DEVICE uint parts_of(const struct line *line)
@@ -142,21 +131,6 @@ template <int C> DEVICE void line_next(const struct line *line, struct line_unit
     unit->end += n;
 }
 
-/* The unit and the line's length wait in group memory (SKV_CUDA_UNIT_BYTES of each warp) while the warp needs its
- * registers for chunks. */
-DEVICE void keep_unit(uint at, const struct line *line, const struct line_unit *unit)
-{
-    store_shared4(at, make_uint4(unit->i_seq, unit->i_unit, unit->begin, unit->end));
-    store_shared4(at + 16, make_uint4(unit->n_cached, unit->n_tail, line->n_chunks, 0));
-}
-
-DEVICE struct line_unit kept_unit(uint at, struct line *line)
-{
-    uint4 a = load_shared4(at), b = load_shared4(at + 16);
-    line->n_chunks = b.z;
-    return {a.x, a.y, a.z, a.w, b.x, b.y};
-}
-
 DEVICE const uchar *line_page(const struct skv_gpu_pool *pool, const struct skv_gpu_head *head, const uchar *pages,
                               const int *blocks, ulong i_entry, uint token, uint i_head, uint fault,
                               volatile uint *faults)
@@ -171,21 +145,18 @@ DEVICE const uchar *line_page(const struct skv_gpu_pool *pool, const struct skv_
            (ulong)i_slot * head->row_stride;
 }
 
-/* Where the part of group x begins. */
+/* Where the part of group x begins, and whose part a chunk is in. */
 DEVICE uint part_begin(const struct line *line, uint x)
 {
-    uint before = weights_before(line, x), all = weights_before(line, parts_of(line));
-    /* n_chunks * before / all, of which the second product has few bits. */
-    return line->n_chunks / all * before + line->n_chunks % all * before / all;
+    /* n_chunks * x / n_parts, of which the second product has few bits. */
+    uint n_parts = parts_of(line);
+    return line->n_chunks / n_parts * x + line->n_chunks % n_parts * x / n_parts;
 }
 
-/* Whose part a chunk is in. */
 DEVICE uint part_of(const struct line *line, uint chunk)
 {
-    uint n = parts_of(line), x = (uint)(((ulong)chunk * n) / line->n_chunks);
-    while (x + 1 < n && part_begin(line, x + 1) <= chunk)
-        x++;
-    while (x > 0 && part_begin(line, x) > chunk)
-        x--;
-    return x;
+    uint n_parts = parts_of(line);
+    if (chunk < 0xffffffffu / SKV_CUDA_PARTS_MAX - 1)
+        return ((chunk + 1) * n_parts - 1) / line->n_chunks;
+    return (uint)((((ulong)chunk + 1) * n_parts - 1) / line->n_chunks);
 }
