@@ -1,36 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Attention by the tensor-core kernels, for what they can do: decoding of one token, records of 128 channels at a
- * stride of 16 bytes. The shared kernels do the rest.
+ * Attention by the tensor-core kernels, for what they can do: decoding of one token, records of 64, 128 or 256
+ * channels at strides that are multiples of 16 bytes. The shared kernels do the rest.
  */
 #include <stdio.h>
 
 #include "backends/cuda/cuda.h"
-#include "backends/cuda/params.h"
 
 /* The oldest architecture with bulk copies. */
 #define VERSION_MIN 90
-#define HEAD_DIM 128
 #define STAGES_MAX 4
 /* Group memory that the system keeps for each group, and what kernels declare besides their scratch. */
 #define RESERVED_BYTES 1024
 #define STATIC_BYTES 1024
 
+#define VARIANT(name, head_dim, rows, is_bf16, stride, apart, chunk_tokens, groups) \
+    {#name, head_dim, rows, is_bf16 ? SKV_BF16 : SKV_F16, stride, apart, chunk_tokens, groups},
 static const struct variant {
     const char *name;
-    uint32_t rows, dtype, stride, apart, chunk_tokens, groups;
-} variants[SKV_CUDA_TENSOR_KERNELS] = {
-    /* Strides of their own first: the search takes the first that fits. */
-    {"m4_f16_s96_a4", 4, SKV_F16, 96, 4, 32, 3},   {"m4_f16_s144_a1", 4, SKV_F16, 144, 1, 16, 3},
-    {"m4_f16_x_a4", 4, SKV_F16, 0, 4, 16, 3},      {"m4_f16_x_a1", 4, SKV_F16, 0, 1, 16, 3},
-    {"m4_bf16_s96_a4", 4, SKV_BF16, 96, 4, 32, 3}, {"m4_bf16_s144_a1", 4, SKV_BF16, 144, 1, 16, 3},
-    {"m4_bf16_x_a4", 4, SKV_BF16, 0, 4, 16, 3},    {"m4_bf16_x_a1", 4, SKV_BF16, 0, 1, 16, 3},
-    {"m8_f16_s96_a4", 8, SKV_F16, 96, 4, 16, 3},   {"m8_f16_s144_a1", 8, SKV_F16, 144, 1, 16, 3},
-    {"m8_f16_x_a4", 8, SKV_F16, 0, 4, 16, 3},      {"m8_f16_x_a1", 8, SKV_F16, 0, 1, 16, 3},
-    {"m8_bf16_x_a4", 8, SKV_BF16, 0, 4, 16, 3},    {"m8_bf16_x_a1", 8, SKV_BF16, 0, 1, 16, 3},
-    {"m16_f16_x_a4", 16, SKV_F16, 0, 4, 16, 2},    {"m16_f16_x_a1", 16, SKV_F16, 0, 1, 16, 2},
-    {"m16_bf16_x_a4", 16, SKV_BF16, 0, 4, 16, 2},  {"m16_bf16_x_a1", 16, SKV_BF16, 0, 1, 16, 2},
-};
+    uint32_t head_dim, rows, dtype, stride, apart, chunk_tokens, groups;
+} variants[SKV_CUDA_TENSOR_KERNELS] = {SKV_CUDA_TENSOR_VARIANTS(VARIANT)};
 
 enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device)
 {
@@ -98,28 +87,30 @@ static uint64_t n_chunks(const struct skv_attend_params *params, const struct va
     return n_units * params->n_seqs * (of_unit ? of_unit : 1);
 }
 
-/* Query rows of a kernel: those of a group, in as few passes over the cache as can be. */
-static uint32_t rows_of(uint32_t group)
+/* Query rows of a kernel: those of a group, in as few passes over the cache as can be. With 256 channels, 16 rows are
+ * more than registers hold. */
+static uint32_t rows_of(const struct skv_attend_params *params)
 {
-    return group <= 4 ? 4 : group <= 8 ? 8 : 16;
+    uint32_t group = group_of(params);
+    return group <= 4 ? 4 : group <= 8 || params->head_dim == 256 ? 8 : 16;
 }
 
 /* The variant for a call, or -1. */
 static int find_variant(const struct skv_cuda_device *device, const struct skv_attend_params *params)
 {
     bool has_cache = params->max_cache_tokens != 0;
-    if (params->head_dim != HEAD_DIM || params->n_new != 1 || params->window || params->split_tokens ||
-        params->softcap > 0 || params->q_dtype != params->dtype || !(params->scale > 0) ||
-        (has_cache && !is_cache_fit(params)) || (params->max_tail_tokens && !is_tail_fit(params)))
+    if (params->n_new != 1 || params->window || params->split_tokens || params->softcap > 0 ||
+        params->q_dtype != params->dtype || !(params->scale > 0) || (has_cache && !is_cache_fit(params)) ||
+        (params->max_tail_tokens && !is_tail_fit(params)))
         return -1;
-    uint32_t k_stride = has_cache ? params->k_pool.layout->head[0].row_stride : 96;
-    uint32_t v_stride = has_cache ? params->v_pool.layout->head[0].row_stride : 96;
+    uint32_t k_stride = has_cache ? params->k_pool.layout->head[0].row_stride : SKV_CUDA_DENSE_STRIDE(params->head_dim);
+    uint32_t v_stride = has_cache ? params->v_pool.layout->head[0].row_stride : k_stride;
     for (int i = 0; i < SKV_CUDA_TENSOR_KERNELS; i++) {
         const struct variant *variant = &variants[i];
         bool stride_fits = variant->stride ? has_cache && k_stride == variant->stride && v_stride == variant->stride
                                            : variant->apart == apart_of(k_stride);
-        if (device->tensor[i].function && variant->dtype == params->dtype && stride_fits &&
-            variant->rows == rows_of(group_of(params)) && n_chunks(params, variant) <= INT32_MAX)
+        if (device->tensor[i].function && variant->head_dim == params->head_dim && variant->dtype == params->dtype &&
+            stride_fits && variant->rows == rows_of(params) && n_chunks(params, variant) <= INT32_MAX)
             return i;
     }
     return -1;
@@ -127,7 +118,7 @@ static int find_variant(const struct skv_cuda_device *device, const struct skv_a
 
 static uint32_t stage_bytes(const struct skv_attend_params *params, const struct variant *variant)
 {
-    uint32_t dense = 2 * SKV_CUDA_STEP_ROWS * SKV_CUDA_DENSE_STRIDE, records = 0;
+    uint32_t dense = 2 * SKV_CUDA_STEP_ROWS * SKV_CUDA_DENSE_STRIDE(variant->head_dim), records = 0;
     if (params->max_cache_tokens)
         records = variant->chunk_tokens *
                   (params->k_pool.layout->head[0].row_stride + params->v_pool.layout->head[0].row_stride);
@@ -137,7 +128,7 @@ static uint32_t stage_bytes(const struct skv_attend_params *params, const struct
 /* Group memory but for the stages. */
 static uint32_t fixed_bytes(const struct variant *variant, uint32_t n_stages)
 {
-    return SKV_CUDA_MERGE_BYTES(variant->rows / SKV_CUDA_TILE_ROWS) + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES +
+    return SKV_CUDA_MERGE_BYTES(variant->head_dim, variant->rows) + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES +
            SKV_CUDA_WARPS * n_stages * SKV_CUDA_BARRIER_BYTES;
 }
 
@@ -191,7 +182,7 @@ static enum skv_status groups_resident(struct skv_cuda_device *device, int i_var
 /* The workspace: counters for captured launches, then for each group two slots of sums, then of their scales. */
 static uint64_t sums_bytes(const struct skv_cuda_device *device, const struct variant *variant)
 {
-    return (uint64_t)2 * variant->groups * device->base.facts.compute_units * variant->rows * HEAD_DIM * 4;
+    return (uint64_t)2 * variant->groups * device->base.facts.compute_units * variant->rows * variant->head_dim * 4;
 }
 
 #define COUNTERS_BYTES (SKV_DRIVER_ARRIVALS * 4)
@@ -200,11 +191,13 @@ uint64_t skv_cuda_attend_workspace(const struct skv_device *device, const struct
 {
     const struct skv_cuda_device *own = (const struct skv_cuda_device *)device;
     uint64_t most = 0;
-    if (params->head_dim != HEAD_DIM || params->n_new != 1 || own->base.facts.version < VERSION_MIN)
+    if (params->n_new != 1 || own->base.facts.version < VERSION_MIN)
         return 0;
     for (int i = 0; i < SKV_CUDA_TENSOR_KERNELS; i++) {
-        uint64_t sums = sums_bytes(own, &variants[i]), n_bytes = COUNTERS_BYTES + sums + sums / HEAD_DIM * 2;
-        most = n_bytes > most ? n_bytes : most;
+        uint64_t sums = sums_bytes(own, &variants[i]);
+        uint64_t n_bytes = COUNTERS_BYTES + sums + sums / variants[i].head_dim * 2;
+        if (variants[i].head_dim == params->head_dim && n_bytes > most)
+            most = n_bytes;
     }
     return most;
 }

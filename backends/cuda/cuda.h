@@ -5,6 +5,7 @@
 #ifndef SKV_CUDA_H
 #define SKV_CUDA_H
 
+#include "backends/cuda/params.h"
 #include "backends/gpu/driver.h"
 
 /* ---- loader.c: libcuda, opened at run time. Declared here rather than taken from cuda.h, so that the host side builds
@@ -80,7 +81,8 @@ extern const struct skv_driver skv_cuda_driver;
 
 /* ---- attend.c, compress.c: kernels of this backend alone, which leave the rest to the shared ones */
 
-#define SKV_CUDA_TENSOR_KERNELS 18
+#define SKV_CUDA_ONE_KERNEL(...) +1
+#define SKV_CUDA_TENSOR_KERNELS (0 SKV_CUDA_TENSOR_VARIANTS(SKV_CUDA_ONE_KERNEL))
 
 struct skv_cuda_tensor_kernel {
     void *function;          /* NULL: the device cannot run it */

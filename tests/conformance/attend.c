@@ -35,17 +35,28 @@ SUITE_CASE(attend_fixed, "attend/fixed")
     sweep(t, 8, 8 * suite_n_head_dims, adjust_fixed);
 }
 
-/* One new token over rows of 128 channels, at strides that backends have kernels of their own for, and groups of query
- * heads of any size. */
+/* One new token over what backends have kernels of their own for: 64, 128 or 256 channels, at strides that are
+ * multiples of 16 bytes, an odd number of them or twice one, and groups of query heads of any size. */
 static void adjust_decode(struct suite_context *t, struct attention *a, unsigned i)
 {
-    static const unsigned groups[] = {1, 4, 5, 8, 16}, kept[] = {40, 64, 48, 72, 128, 8},
-                          lengths[] = {7, 16, 33, 100, 300, 1000};
+    static const unsigned group_max[] = {4, 8, 16}, lengths[] = {7, 16, 33, 100, 300, 1000};
+    skv_layout_params *of[] = {&a->k_layout, &a->v_layout};
     a->type = a->q_type = a->out_type = t->limits.dtypes >> SKV_BF16 & i & 1 ? SKV_BF16 : SKV_F16;
-    a->group = groups[suite_below(t, 5)];
-    a->k_layout.kept = a->v_layout.kept = kept[i / 8 % 6];
+    a->group = group_max[i / 24] - suite_below(t, i / 24 ? group_max[i / 24] / 2 : 4);
+    unsigned style = i / 6 % 4;
+    for (unsigned x = 0; x < 2; x++) {
+        unsigned kept = style == 0 ? a->d * 40 / 128 : style == 1 ? a->d / 2 : 1 + suite_below(t, a->d);
+        uint32_t stride = (uint32_t)(ref_record_bytes(a->d, kept) + 15) / 16 * 16;
+        if (style == 2 && stride % 32 == 0)
+            stride += 16;
+        while (style == 3 && stride % 64 != 32)
+            stride += 16;
+        of[x]->kept = kept;
+        of[x]->row_stride = stride;
+    }
+    a->aligned = suite_below(t, 8) != 0;
     a->scale = 0.1f;
-    a->max_cache = lengths[suite_below(t, 6)];
+    a->max_cache = lengths[suite_below(t, a->d < 256 ? 6 : 5)];
     a->max_tail = suite_below(t, 3) == 0 ? 0 : 1 + suite_below(t, 40);
     a->draw_lengths = suite_below(t, 2) != 0;
     a->short_lengths = a->draw_lengths && suite_below(t, 3) == 0;
@@ -55,12 +66,12 @@ static void adjust_decode(struct suite_context *t, struct attention *a, unsigned
 
 SUITE_CASE(attend_decode, "attend/decode")
 {
-    const unsigned d = 128, n = 48;
-    for (unsigned i = t->quick ? suite_below(t, 3) : 0; i < n && d <= t->limits.head_dim_max; i += t->quick ? 3 : 1) {
+    static const unsigned dims[] = {64, 128, 256};
+    for (unsigned i = t->quick ? suite_below(t, 12) : 0; i < 72; i += t->quick ? 12 + suite_below(t, 2) : 1) {
         struct attention a;
-        attention_draw(t, d, &a);
+        attention_draw(t, dims[i % 3], &a);
         adjust_decode(t, &a, i);
-        if (t->limits.forms >> SKV_FIXED & 1)
+        if (a.d <= t->limits.head_dim_max && t->limits.forms >> SKV_FIXED & 1)
             attention_test(t, &a);
     }
 }

@@ -173,7 +173,7 @@ static void build_tail(struct suite_context *t, struct attention *a)
                     to_doubles(a->type, row, a->d,
                                token_at(a, which ? a->v : a->k, s, (unsigned)a->cache_lens[s] + j, h));
                 }
-        *spans[which] = suite_input(t, image, n_bytes, 2).span;
+        *spans[which] = suite_input(t, image, n_bytes, a->aligned ? 16 : 2).span;
     }
     a->params.tail_seq_stride = strides[0];
     a->params.tail_token_stride = strides[1];

@@ -19,6 +19,7 @@ struct attention {
     bool draw_lengths;    /* lengths from 0 up to the bounds; else all at the bounds and no lens arrays */
     bool short_lengths;   /* up to a 16th of the bounds only */
     bool separate_tables; /* v_blocks of its own; needed when the pages differ */
+    bool aligned;         /* tails start at multiples of 16 bytes, else of 2 */
     bool gaps;            /* strides with gaps, in any order of dimensions */
     bool want_lse, want_sinks;
     float scale, softcap;

@@ -75,9 +75,10 @@ SUITE_CASE(large_offsets, "large/offsets")
     int32_t block = (int32_t)(n_blocks - 1);
     packing.first_slot = (n_blocks - 1) * PAGE;
     suite_try(t, "skv_compress", skv_compress(t->queue, &packing));
-    float *out = suite_host(t, 4 * D), q[D];
+    float *out = suite_host(t, 4 * D);
+    uint16_t q[D];
     for (unsigned c = 0; c < D; c++)
-        q[c] = (float)suite_normal(t);
+        q[c] = ref_round(SKV_F16, suite_normal(t));
     struct suite_array result = suite_output(t, 4 * D, 4);
     skv_attend_params attending = {.struct_size = sizeof attending,
                                    .n_seqs = 1,
@@ -85,21 +86,25 @@ SUITE_CASE(large_offsets, "large/offsets")
                                    .n_q_heads = 1,
                                    .n_kv_heads = 1,
                                    .head_dim = D,
-                                   .q_dtype = SKV_F32,
+                                   .q_dtype = SKV_F16,
                                    .out_dtype = SKV_F32,
-                                   .q = suite_input(t, q, sizeof q, 4).span,
+                                   .q = suite_input(t, q, sizeof q, 2).span,
                                    .out = result.span,
                                    .k_pool = pool,
                                    .v_pool = pool,
                                    .k_blocks = suite_input(t, &block, 4, 4).span,
                                    .max_cache_tokens = N_TOKENS};
+    uint64_t workspace_bytes = 0;
+    suite_try(t, "skv_attend_workspace", skv_attend_workspace(t->device, &attending, &workspace_bytes));
+    if (workspace_bytes)
+        attending.workspace = suite_output(t, workspace_bytes, 64).span;
     suite_try(t, "skv_attend", skv_attend(t->queue, &attending));
     suite_read(t, result, out);
     double kv[N_TOKENS * D], exact_q[D];
     for (unsigned i = 0; i < N_TOKENS * D; i++)
         kv[i] = ref_value(SKV_F16, expected[i / D][i % D]);
     for (unsigned c = 0; c < D; c++)
-        exact_q[c] = (double)q[c];
+        exact_q[c] = ref_value(SKV_F16, q[c]);
     struct ref_query query = {.d = D,
                               .type = SKV_F16,
                               .out_type = SKV_F32,

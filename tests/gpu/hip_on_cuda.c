@@ -212,9 +212,17 @@ EXPORT hipStreamSynchronize(void *stream)
     FORWARD(cu.cuStreamSynchronize(stream));
 }
 
+static int capture_info(void *stream, int *state, unsigned long long *recording)
+{
+    uint64_t number = 0;
+    int code = cu.cuStreamGetCaptureInfo(stream, state, &number);
+    *recording = number;
+    return code;
+}
+
 EXPORT hipStreamGetCaptureInfo(void *stream, int *state, unsigned long long *recording)
 {
-    FORWARD(cu.cuStreamGetCaptureInfo(stream, state, recording));
+    FORWARD(capture_info(stream, state, recording));
 }
 
 EXPORT hipEventCreateWithFlags(void **event, unsigned flags)

@@ -11,22 +11,6 @@
 
 #include "tests/gpu/shared_kernels.h"
 
-SKV_EMULATED_KERNEL(skv_kernel_attend_m4_f16_s96_a4);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m4_f16_s144_a1);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m4_f16_x_a4);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m4_f16_x_a1);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m4_bf16_s96_a4);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m4_bf16_s144_a1);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m4_bf16_x_a4);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m4_bf16_x_a1);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m8_f16_s96_a4);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m8_f16_s144_a1);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m8_f16_x_a4);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m8_f16_x_a1);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m8_bf16_x_a4);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m8_bf16_x_a1);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m16_f16_x_a4);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m16_f16_x_a1);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m16_bf16_x_a4);
-SKV_EMULATED_KERNEL(skv_kernel_attend_m16_bf16_x_a1);
+#define EMULATED_VARIANT(name, ...) SKV_EMULATED_KERNEL(skv_kernel_attend_##name);
+SKV_CUDA_TENSOR_VARIANTS(EMULATED_VARIANT)
 SKV_EMULATED_KERNEL(skv_kernel_compress_rows);

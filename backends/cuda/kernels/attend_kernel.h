@@ -3,17 +3,17 @@
  * The tensor-core attention kernel: a group's way along its part of the line, and the compiled variants.
  */
 
-template <int TILES, bool BF16, int STRIDE, int APART, int C>
+template <class V>
 DEVICE void attend_part(const struct tensor_group *group, struct line *line, uint ring, uint plans, uint barriers)
 {
     const struct skv_gpu_attend *p = &group->p->shared;
-    constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
+    constexpr uint C = V::C;
     uint warp = local_id() / 32, lane = local_id() % 32, n_stages = group->p->n_stages;
     uint stage_bytes = group->p->stage_bytes;
     release_next_kernel();
-    struct tensor_places at;
-    find_places<APART>(STRIDE ? STRIDE : p->k_heads.head[0].row_stride, STRIDE ? STRIDE : p->v_heads.head[0].row_stride,
-                       ring, &at);
+    struct tensor_places<V> at;
+    find_places<V>(V::STRIDE ? V::STRIDE : p->k_heads.head[0].row_stride,
+                   V::STRIDE ? V::STRIDE : p->v_heads.head[0].row_stride, ring, &at);
     bulk_after_stores();
     if (lane < n_stages)
         bulk_barrier_init(barriers + lane * SKV_CUDA_BARRIER_BYTES);
@@ -40,24 +40,24 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
         if (i_copy == 32) {
             i_copy = 0;
             if (next + lane * SKV_CUDA_WARPS < end)
-                plan_copy<C>(group, line, unit, next + lane * SKV_CUDA_WARPS, plans + lane * SKV_CUDA_COPY_BYTES);
+                plan_copy<V>(group, line, unit, next + lane * SKV_CUDA_WARPS, plans + lane * SKV_CUDA_COPY_BYTES);
             warp_barrier();
         }
         if (lane == 0)
-            start_copy<C>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, ring + s * stage_bytes,
+            start_copy<V>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, ring + s * stage_bytes,
                           barriers + s * SKV_CUDA_BARRIER_BYTES);
     }
     uint base = ring, barrier = barriers;
     for (uint chunk = begin + warp;; line_next<C>(line, &unit)) {
-        uint i_head = unit.i_unit / group->p->n_row_tiles, first_row = unit.i_unit % group->p->n_row_tiles * ROWS;
+        uint i_head = unit.i_unit / group->p->n_row_tiles, first_row = unit.i_unit % group->p->n_row_tiles * V::ROWS;
         uint unit_end = min(unit.end, end), whole_end = unit.begin + unit.n_cached / C;
-        struct tensor_queries<TILES> queries;
-        struct tensor_state<TILES> state;
-        load_queries<TILES>(p, group->q, unit.i_seq, first_row, p->group, i_head, &queries);
-        for (int t = 0; t < TILES; t++) {
+        struct tensor_queries<V> queries;
+        struct tensor_state<V> state;
+        load_queries<V>(p, group->q, unit.i_seq, first_row, p->group, i_head, &queries);
+        for (int t = 0; t < V::TILES; t++) {
             state.most[t] = LOWEST;
             state.total[t] = 0;
-            for (int w = 0; w < 4; w++)
+            for (int w = 0; w < V::WORDS; w++)
                 for (int c = 0; c < 4; c++)
                     state.sums[t][w][c] = 0;
         }
@@ -66,28 +66,28 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
             bool dense = false;
             bulk_wait(barrier, parity);
             if (chunk >= whole_end) {
-                struct tensor_chunk what = chunk_of<C>(&unit, chunk);
+                struct tensor_chunk what = chunk_of<V>(&unit, chunk);
                 n_valid = what.n_valid;
                 dense = what.dense;
                 if (!dense)
-                    empty_records<C>(p, base, n_valid);
+                    empty_records<V>(p, base, n_valid);
             }
             if (dense)
-                attend_dense<TILES, BF16, APART>(p, &at, &queries, base, n_valid, &state);
+                attend_dense<V>(p, &at, &queries, base, n_valid, &state);
             else
-                attend_records<TILES, BF16, STRIDE, APART, C>(p, &at, &queries, base, n_valid, &state);
+                attend_records<V>(p, &at, &queries, base, n_valid, &state);
             warp_barrier();
             uint next = chunk + n_stages * SKV_CUDA_WARPS;
             if (next < end) {
                 if (i_copy == 32) {
                     i_copy = 0;
                     if (next + lane * SKV_CUDA_WARPS < end)
-                        plan_copy<C>(group, line, unit, next + lane * SKV_CUDA_WARPS,
+                        plan_copy<V>(group, line, unit, next + lane * SKV_CUDA_WARPS,
                                      plans + lane * SKV_CUDA_COPY_BYTES);
                     warp_barrier();
                 }
                 if (lane == 0)
-                    start_copy<C>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, base, barrier);
+                    start_copy<V>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, base, barrier);
                 i_copy++;
             }
             base += stage_bytes;
@@ -98,62 +98,44 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
                 barrier = barriers;
             }
         }
-        end_unit<TILES>(group, line, &unit, &state);
+        end_unit<V>(group, line, &unit, &state);
         if (unit.end >= end)
             break;
     }
 }
 
-#define TENSOR_KERNEL(name, tiles, bf16, stride, apart, chunk, groups)                                               \
-    KERNEL_RESIDENT(name, 32 * SKV_CUDA_WARPS, groups)                                                               \
-    (const struct skv_cuda_attend args, const uchar *q, const uchar *k_pages, const uchar *v_pages,                  \
-     const int *k_blocks, const int *v_blocks, const int *cache_lens, const int *tail_lens, const ushort *k_tail,    \
-     const ushort *v_tail, const float *sinks, float *part_sums, float *part_scales, uchar *out, float *lse,         \
-     volatile uint *faults, uint *arrivals)                                                                          \
-    {                                                                                                                \
-        SCRATCH_ADDRESS(scratch);                                                                                    \
-        uint warp = local_id() / 32, sums_at = scratch + SKV_CUDA_WARPS * args.n_stages * args.stage_bytes;          \
-        uint plans = sums_at + SKV_CUDA_MERGE_BYTES(tiles), barriers = plans + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES; \
-        struct tensor_group group = {&args,                                                                          \
-                                     q,                                                                              \
-                                     k_pages,                                                                        \
-                                     v_pages,                                                                        \
-                                     k_blocks,                                                                       \
-                                     v_blocks,                                                                       \
-                                     k_tail,                                                                         \
-                                     v_tail,                                                                         \
-                                     sinks,                                                                          \
-                                     part_sums + args.shared.merge.part_out,                                         \
-                                     part_scales + args.shared.merge.part_lse,                                       \
-                                     out,                                                                            \
-                                     lse,                                                                            \
-                                     faults,                                                                         \
-                                     arrivals,                                                                       \
-                                     sums_at};                                                                       \
-        struct line line = {&args, cache_lens, tail_lens, faults, 0, 0};                                             \
-        line.n_units = (uint)(args.shared.n_q_heads / args.shared.group) * args.n_row_tiles;                         \
-        attend_part<tiles, bf16, stride, apart, chunk>(                                                              \
-            &group, &line, scratch + warp * args.n_stages * args.stage_bytes, plans + warp * SKV_CUDA_PLAN_BYTES,    \
-            barriers + warp * args.n_stages * SKV_CUDA_BARRIER_BYTES);                                               \
+#define TENSOR_KERNEL(name, head_dim, rows, bf16, stride, apart, chunk, groups)                                   \
+    KERNEL_RESIDENT(skv_kernel_attend_##name, 32 * SKV_CUDA_WARPS, groups)                                        \
+    (const struct skv_cuda_attend args, const uchar *q, const uchar *k_pages, const uchar *v_pages,               \
+     const int *k_blocks, const int *v_blocks, const int *cache_lens, const int *tail_lens, const ushort *k_tail, \
+     const ushort *v_tail, const float *sinks, float *part_sums, float *part_scales, uchar *out, float *lse,      \
+     volatile uint *faults, uint *arrivals)                                                                       \
+    {                                                                                                             \
+        SCRATCH_ADDRESS(scratch);                                                                                 \
+        uint warp = local_id() / 32, sums_at = scratch + SKV_CUDA_WARPS * args.n_stages * args.stage_bytes;       \
+        uint plans = sums_at + SKV_CUDA_MERGE_BYTES(head_dim, rows),                                              \
+             barriers = plans + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES;                                             \
+        struct tensor_group group = {&args,                                                                       \
+                                     q,                                                                           \
+                                     k_pages,                                                                     \
+                                     v_pages,                                                                     \
+                                     k_blocks,                                                                    \
+                                     v_blocks,                                                                    \
+                                     k_tail,                                                                      \
+                                     v_tail,                                                                      \
+                                     sinks,                                                                       \
+                                     part_sums + args.shared.merge.part_out,                                      \
+                                     part_scales + args.shared.merge.part_lse,                                    \
+                                     out,                                                                         \
+                                     lse,                                                                         \
+                                     faults,                                                                      \
+                                     arrivals,                                                                    \
+                                     sums_at};                                                                    \
+        struct line line = {&args, cache_lens, tail_lens, faults, 0, 0};                                          \
+        line.n_units = (uint)(args.shared.n_q_heads / args.shared.group) * args.n_row_tiles;                      \
+        attend_part<struct tensor_variant<head_dim, rows / SKV_CUDA_TILE_ROWS, bf16, stride, apart, chunk>>(      \
+            &group, &line, scratch + warp * args.n_stages * args.stage_bytes, plans + warp * SKV_CUDA_PLAN_BYTES, \
+            barriers + warp * args.n_stages * SKV_CUDA_BARRIER_BYTES);                                            \
     }
 
-/* Names: query rows, type, row stride ("x": any multiple of 16), distance of a lane's two tokens. attend.c has the same
- * list. */
-TENSOR_KERNEL(skv_kernel_attend_m4_f16_s96_a4, 1, false, 96, 4, 32, 3)
-TENSOR_KERNEL(skv_kernel_attend_m4_f16_s144_a1, 1, false, 144, 1, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m4_f16_x_a4, 1, false, 0, 4, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m4_f16_x_a1, 1, false, 0, 1, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m4_bf16_s96_a4, 1, true, 96, 4, 32, 3)
-TENSOR_KERNEL(skv_kernel_attend_m4_bf16_s144_a1, 1, true, 144, 1, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m4_bf16_x_a4, 1, true, 0, 4, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m4_bf16_x_a1, 1, true, 0, 1, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m8_f16_s96_a4, 2, false, 96, 4, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m8_f16_s144_a1, 2, false, 144, 1, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m8_f16_x_a4, 2, false, 0, 4, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m8_f16_x_a1, 2, false, 0, 1, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m8_bf16_x_a4, 2, true, 0, 4, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m8_bf16_x_a1, 2, true, 0, 1, 16, 3)
-TENSOR_KERNEL(skv_kernel_attend_m16_f16_x_a4, 4, false, 0, 4, 16, 2)
-TENSOR_KERNEL(skv_kernel_attend_m16_f16_x_a1, 4, false, 0, 1, 16, 2)
-TENSOR_KERNEL(skv_kernel_attend_m16_bf16_x_a4, 4, true, 0, 4, 16, 2)
-TENSOR_KERNEL(skv_kernel_attend_m16_bf16_x_a1, 4, true, 0, 1, 16, 2)
+SKV_CUDA_TENSOR_VARIANTS(TENSOR_KERNEL)

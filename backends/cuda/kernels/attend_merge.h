@@ -34,13 +34,13 @@ DEVICE void write_result(const struct tensor_group *group, ulong i_seq, uint i_h
             total != 0 ? (most + log2f(total)) * 0.6931471805599453f : -INFINITY;
 }
 
-/* The group's warps leave their sums in group memory; 32 lanes then take a row, four channels each. */
-template <int TILES> DEVICE void leave_sums(const struct tensor_group *group, struct tensor_state<TILES> *state)
+/* The group's warps leave their sums in group memory; a warp then takes 128 channels of a row, four a lane. */
+template <class V> DEVICE void leave_sums(const struct tensor_group *group, struct tensor_state<V> *state)
 {
-    constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
+    constexpr uint ROWS = V::ROWS;
     uint warp = local_id() / 32, lane = local_id() % 32, i = lane / 4, j = lane % 4;
-    uint scales_at = group->sums_at + SKV_CUDA_WARPS * ROWS * 512;
-    for (int t = 0; t < TILES; t++) {
+    uint scales_at = group->sums_at + SKV_CUDA_WARPS * ROWS * V::D * 4;
+    for (int t = 0; t < V::TILES; t++) {
         float total = state->total[t];
         total += shuffle_xor(total, 1);
         total += shuffle_xor(total, 2);
@@ -48,8 +48,8 @@ template <int TILES> DEVICE void leave_sums(const struct tensor_group *group, st
             store_shared(scales_at + (warp * ROWS + 4 * t + i / 2) * 8, as_uint(state->most[t]));
             store_shared(scales_at + (warp * ROWS + 4 * t + i / 2) * 8 + 4, as_uint(total));
         }
-        for (uint w = 0; w < 4; w++)
-            store_shared4(group->sums_at + (warp * ROWS + 4 * t + j) * 512 + (32 * w + 4 * i) * 4,
+        for (uint w = 0; w < V::WORDS; w++)
+            store_shared4(group->sums_at + ((warp * ROWS + 4 * t + j) * V::D + 32 * w + 4 * i) * 4,
                           make_uint4(as_uint(state->sums[t][w][0]), as_uint(state->sums[t][w][1]),
                                      as_uint(state->sums[t][w][2]), as_uint(state->sums[t][w][3])));
     }
@@ -63,10 +63,11 @@ DEVICE void add_scaled(float4 *sum, float factor, float4 x)
     sum->w = fmaf(factor, x.w, sum->w);
 }
 
-template <int TILES> DEVICE float4 sum_of_warps(const struct tensor_group *group, uint row, float *most, float *total)
+template <class V>
+DEVICE float4 sum_of_warps(const struct tensor_group *group, uint row, uint c, float *most, float *total)
 {
-    constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
-    uint lane = local_id() % 32, scales_at = group->sums_at + SKV_CUDA_WARPS * ROWS * 512;
+    constexpr uint ROWS = V::ROWS;
+    uint scales_at = group->sums_at + SKV_CUDA_WARPS * ROWS * V::D * 4;
     float own[SKV_CUDA_WARPS];
     float4 sum = make_four(0, 0, 0, 0);
     *most = LOWEST;
@@ -77,7 +78,7 @@ template <int TILES> DEVICE float4 sum_of_warps(const struct tensor_group *group
     }
     for (uint w = 0; w < SKV_CUDA_WARPS; w++) {
         float factor = exp2_fast(own[w] - *most);
-        uint4 x = load_shared4(group->sums_at + (w * ROWS + row) * 512 + lane * 16);
+        uint4 x = load_shared4(group->sums_at + ((w * ROWS + row) * V::D + c) * 4);
         *total = fmaf(factor, as_float(load_shared(scales_at + (w * ROWS + row) * 8 + 4)), *total);
         add_scaled(&sum, factor, make_four(as_float(x.x), as_float(x.y), as_float(x.z), as_float(x.w)));
     }
@@ -93,25 +94,25 @@ DEVICE ulong slot_of_part(uint x, bool is_last)
 /* Loads of a lane under way at once. */
 #define PARTS_AT_ONCE 8
 
-/* Four channels of a row of the parts from `first` on, of the unit's n_parts. */
-template <int TILES>
+/* Channels from c on of a row of the parts from `first` on, of the unit's n_parts. */
+template <class V>
 DEVICE void load_parts(const struct tensor_group *group, uint first_part, uint n_parts, bool first_is_last, uint row,
-                       uint first, float4 (&part)[PARTS_AT_ONCE])
+                       uint c, uint first, float4 (&part)[PARTS_AT_ONCE])
 {
 #pragma unroll
     for (uint k = 0; k < PARTS_AT_ONCE; k++) {
         uint y = min(first + k, n_parts - 1);
-        ulong from = slot_of_part(first_part + y, y == 0 && first_is_last) * TILES * SKV_CUDA_TILE_ROWS + row;
-        part[k] = load_fresh4((const float4 *)group->part_sums + from * 32 + local_id() % 32);
+        ulong from = slot_of_part(first_part + y, y == 0 && first_is_last) * V::ROWS + row;
+        part[k] = load_fresh4((const float4 *)(group->part_sums + from * V::D + c));
     }
 }
 
 /* By 32 lanes: the sum over the parts of a unit, in their order. */
-template <int TILES>
+template <class V>
 DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, uint n_parts, bool first_is_last,
-                           uint row, float *most, float *total)
+                           uint row, uint c, float *most, float *total)
 {
-    constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
+    constexpr uint ROWS = V::ROWS;
     uint lane = local_id() % 32;
     float4 sum = make_four(0, 0, 0, 0);
     *most = LOWEST;
@@ -123,7 +124,7 @@ DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, ui
         float own = load_fresh(group->part_scales + 2 * slot),
               own_total = load_fresh(group->part_scales + 2 * slot + 1);
         float4 part[PARTS_AT_ONCE];
-        load_parts<TILES>(group, first_part, n_parts, first_is_last, row, first, part);
+        load_parts<V>(group, first_part, n_parts, first_is_last, row, c, first, part);
         own = lane < n ? own : LOWEST;
         own_total = lane < n ? own_total : 0;
         float batch = own;
@@ -136,7 +137,7 @@ DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, ui
         sum = make_four(sum.x * before, sum.y * before, sum.z * before, sum.w * before);
         for (uint i = 0; i < n; i += PARTS_AT_ONCE) {
             if (i)
-                load_parts<TILES>(group, first_part, n_parts, first_is_last, row, first + i, part);
+                load_parts<V>(group, first_part, n_parts, first_is_last, row, c, first + i, part);
 #pragma unroll
             for (uint k = 0; k < PARTS_AT_ONCE; k++) {
                 float scale = i + k < n ? shuffle(factor, i + k) : 0;
@@ -149,11 +150,11 @@ DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, ui
 }
 
 /* Ends a unit, or the group's share of it. By all lanes of the group. */
-template <int TILES>
+template <class V>
 DEVICE void end_unit(const struct tensor_group *group, const struct line *line, const struct line_unit *unit,
-                     struct tensor_state<TILES> *state)
+                     struct tensor_state<V> *state)
 {
-    constexpr uint ROWS = TILES * SKV_CUDA_TILE_ROWS;
+    constexpr uint ROWS = V::ROWS;
     SHARED uint last;
     uint warp = local_id() / 32, lane = local_id() % 32;
     uint i_head = unit->i_unit / group->p->n_row_tiles, first_row = unit->i_unit % group->p->n_row_tiles * ROWS;
@@ -165,16 +166,23 @@ DEVICE void end_unit(const struct tensor_group *group, const struct line *line, 
         first_is_last = unit->begin > part_begin(line, first_part);
     }
     group_barrier();
-    leave_sums<TILES>(group, state);
+    leave_sums<V>(group, state);
     group_barrier();
-    for (uint row = warp; row < n_rows; row += SKV_CUDA_WARPS) {
+    /* Rows of 64 channels leave half of the lanes without any; they take part for the others' sake. */
+    constexpr uint PIECES = (V::D + 127) / 128;
+    const uint channel = 4 * lane % V::D;
+    const bool has_channel = 4 * lane < V::D;
+    for (uint x = warp; x < n_rows * PIECES; x += SKV_CUDA_WARPS) {
+        uint row = x / PIECES, c = x % PIECES * 128 + channel;
         float most, total;
-        float4 sum = sum_of_warps<TILES>(group, row, &most, &total);
+        float4 sum = sum_of_warps<V>(group, row, c, &most, &total);
         if (n_parts == 1) {
-            write_result(group, unit->i_seq, i_head, first_row + row, 4 * lane, sum, most, total);
+            if (has_channel)
+                write_result(group, unit->i_seq, i_head, first_row + row, c, sum, most, total);
         } else {
             ulong slot = slot_of_part(group_x(), group_x() == first_part && first_is_last) * ROWS + row;
-            ((float4 *)group->part_sums)[slot * 32 + lane] = sum;
+            if (has_channel)
+                *(float4 *)(group->part_sums + slot * V::D + c) = sum;
             if (lane < 2)
                 group->part_scales[2 * slot + lane] = lane ? total : most;
         }
@@ -190,9 +198,11 @@ DEVICE void end_unit(const struct tensor_group *group, const struct line *line, 
             group->arrivals[first_part] = 0;
     }
     group_barrier();
-    for (uint row = warp; last && row < n_rows; row += SKV_CUDA_WARPS) {
+    for (uint x = warp; last && x < n_rows * PIECES; x += SKV_CUDA_WARPS) {
+        uint row = x / PIECES, c = x % PIECES * 128 + channel;
         float most, total;
-        float4 sum = sum_of_parts<TILES>(group, first_part, n_parts, first_is_last, row, &most, &total);
-        write_result(group, unit->i_seq, i_head, first_row + row, 4 * lane, sum, most, total);
+        float4 sum = sum_of_parts<V>(group, first_part, n_parts, first_is_last, row, c, &most, &total);
+        if (has_channel)
+            write_result(group, unit->i_seq, i_head, first_row + row, c, sum, most, total);
     }
 }

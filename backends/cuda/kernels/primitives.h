@@ -90,10 +90,10 @@ template <int OFFSET = 0> DEVICE uint load_shared(uint at)
     asm volatile("ld.shared.u32 %0, [%1+%2];" : "=r"(x) : "r"(at), "n"(OFFSET));
     return x;
 }
-DEVICE uint2 load_shared2(uint at)
+template <int OFFSET = 0> DEVICE uint2 load_shared2(uint at)
 {
     uint2 x;
-    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(at));
+    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2+%3];" : "=r"(x.x), "=r"(x.y) : "r"(at), "n"(OFFSET));
     return x;
 }
 template <int OFFSET = 0> DEVICE uint4 load_shared4(uint at)

@@ -91,9 +91,9 @@ template <int OFFSET = 0> DEVICE uint load_shared(uint at, SKV_PLACE)
 {
     return *(const uint *)emulator::scratch_at(at + OFFSET, 4, at_line);
 }
-DEVICE uint2 load_shared2(uint at, SKV_PLACE)
+template <int OFFSET = 0> DEVICE uint2 load_shared2(uint at, SKV_PLACE)
 {
-    return *(const uint2 *)emulator::scratch_at(at, 8, at_line);
+    return *(const uint2 *)emulator::scratch_at(at + OFFSET, 8, at_line);
 }
 template <int OFFSET = 0> DEVICE uint4 load_shared4(uint at, SKV_PLACE)
 {
