@@ -19,19 +19,19 @@
 #define SKV_CUDA_TILE_ROWS 4
 
 /* The compiled variants: X(name, head_dim, query rows, is bf16, row stride (0: any multiple of 16), distance of a
- * lane's two tokens, tokens of a chunk, groups resident on a multiprocessor). Strides of their own come first: the host
- * takes the first that fits. */
+ * lane's two tokens, tokens of a chunk (a divisor of 32, as pages are multiples of it), groups resident on a
+ * multiprocessor). Strides of their own come first: the host takes the first that fits. */
 #define SKV_CUDA_TENSOR_VARIANTS(X)                   \
     X(d64_m4_f16_s48_a1, 64, 4, 0, 48, 1, 32, 4)      \
-    X(d64_m4_f16_s80_a1, 64, 4, 0, 80, 1, 32, 4)      \
+    X(d64_m4_f16_s80_a1, 64, 4, 0, 80, 1, 16, 4)      \
     X(d64_m4_f16_x_a4, 64, 4, 0, 0, 4, 32, 4)         \
     X(d64_m4_f16_x_a1, 64, 4, 0, 0, 1, 32, 4)         \
     X(d64_m4_bf16_x_a4, 64, 4, 1, 0, 4, 32, 4)        \
     X(d64_m4_bf16_x_a1, 64, 4, 1, 0, 1, 32, 4)        \
-    X(d64_m8_f16_x_a4, 64, 8, 0, 0, 4, 16, 4)         \
-    X(d64_m8_f16_x_a1, 64, 8, 0, 0, 1, 16, 4)         \
-    X(d64_m8_bf16_x_a4, 64, 8, 1, 0, 4, 16, 4)        \
-    X(d64_m8_bf16_x_a1, 64, 8, 1, 0, 1, 16, 4)        \
+    X(d64_m8_f16_x_a4, 64, 8, 0, 0, 4, 32, 3)         \
+    X(d64_m8_f16_x_a1, 64, 8, 0, 0, 1, 32, 3)         \
+    X(d64_m8_bf16_x_a4, 64, 8, 1, 0, 4, 32, 3)        \
+    X(d64_m8_bf16_x_a1, 64, 8, 1, 0, 1, 32, 3)        \
     X(d64_m16_f16_x_a4, 64, 16, 0, 0, 4, 16, 3)       \
     X(d64_m16_f16_x_a1, 64, 16, 0, 0, 1, 16, 3)       \
     X(d64_m16_bf16_x_a4, 64, 16, 1, 0, 4, 16, 3)      \
@@ -44,24 +44,24 @@
     X(d128_m4_bf16_s144_a1, 128, 4, 1, 144, 1, 16, 3) \
     X(d128_m4_bf16_x_a4, 128, 4, 1, 0, 4, 16, 3)      \
     X(d128_m4_bf16_x_a1, 128, 4, 1, 0, 1, 16, 3)      \
-    X(d128_m8_f16_s96_a4, 128, 8, 0, 96, 4, 16, 3)    \
-    X(d128_m8_f16_s144_a1, 128, 8, 0, 144, 1, 16, 3)  \
-    X(d128_m8_f16_x_a4, 128, 8, 0, 0, 4, 16, 3)       \
-    X(d128_m8_f16_x_a1, 128, 8, 0, 0, 1, 16, 3)       \
-    X(d128_m8_bf16_x_a4, 128, 8, 1, 0, 4, 16, 3)      \
-    X(d128_m8_bf16_x_a1, 128, 8, 1, 0, 1, 16, 3)      \
-    X(d128_m16_f16_x_a4, 128, 16, 0, 0, 4, 16, 2)     \
-    X(d128_m16_f16_x_a1, 128, 16, 0, 0, 1, 16, 2)     \
-    X(d128_m16_bf16_x_a4, 128, 16, 1, 0, 4, 16, 2)    \
-    X(d128_m16_bf16_x_a1, 128, 16, 1, 0, 1, 16, 2)    \
-    X(d256_m4_f16_x_a4, 256, 4, 0, 0, 4, 8, 3)        \
-    X(d256_m4_f16_x_a1, 256, 4, 0, 0, 1, 8, 3)        \
-    X(d256_m4_bf16_x_a4, 256, 4, 1, 0, 4, 8, 3)       \
-    X(d256_m4_bf16_x_a1, 256, 4, 1, 0, 1, 8, 3)       \
-    X(d256_m8_f16_x_a4, 256, 8, 0, 0, 4, 8, 2)        \
-    X(d256_m8_f16_x_a1, 256, 8, 0, 0, 1, 8, 2)        \
-    X(d256_m8_bf16_x_a4, 256, 8, 1, 0, 4, 8, 2)       \
-    X(d256_m8_bf16_x_a1, 256, 8, 1, 0, 1, 8, 2)
+    X(d128_m8_f16_s96_a4, 128, 8, 0, 96, 4, 32, 3)    \
+    X(d128_m8_f16_s144_a1, 128, 8, 0, 144, 1, 32, 2)  \
+    X(d128_m8_f16_x_a4, 128, 8, 0, 0, 4, 32, 3)       \
+    X(d128_m8_f16_x_a1, 128, 8, 0, 0, 1, 32, 2)       \
+    X(d128_m8_bf16_x_a4, 128, 8, 1, 0, 4, 32, 3)      \
+    X(d128_m8_bf16_x_a1, 128, 8, 1, 0, 1, 32, 2)      \
+    X(d128_m16_f16_x_a4, 128, 16, 0, 0, 4, 32, 2)     \
+    X(d128_m16_f16_x_a1, 128, 16, 0, 0, 1, 32, 2)     \
+    X(d128_m16_bf16_x_a4, 128, 16, 1, 0, 4, 32, 2)    \
+    X(d128_m16_bf16_x_a1, 128, 16, 1, 0, 1, 32, 2)    \
+    X(d256_m4_f16_x_a4, 256, 4, 0, 0, 4, 16, 2)       \
+    X(d256_m4_f16_x_a1, 256, 4, 0, 0, 1, 16, 2)       \
+    X(d256_m4_bf16_x_a4, 256, 4, 1, 0, 4, 16, 2)      \
+    X(d256_m4_bf16_x_a1, 256, 4, 1, 0, 1, 16, 2)      \
+    X(d256_m8_f16_x_a4, 256, 8, 0, 0, 4, 16, 2)       \
+    X(d256_m8_f16_x_a1, 256, 8, 0, 0, 1, 16, 2)       \
+    X(d256_m8_bf16_x_a4, 256, 8, 1, 0, 4, 16, 2)      \
+    X(d256_m8_bf16_x_a1, 256, 8, 1, 0, 1, 16, 2)
 
 /* Group memory of the tensor-core attention kernel: for each warp a ring of stages, then each warp's sums, then the
  * plan of each warp's next copies, then the barriers of its stages. */
