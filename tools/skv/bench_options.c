@@ -121,6 +121,7 @@ void bench_parse_options(int argc, char **argv, struct bench_options *options)
     for (int i = 0; i < argc; i++)
         words[i] = strcpy(tool_alloc(strlen(argv[i]) + 1), argv[i]);
     words[argc] = NULL;
+    options->words = words;
     for (int option; (option = getopt_long(argc, words, "", known, NULL)) != -1;)
         switch (option) {
         case 'd':
@@ -168,7 +169,6 @@ void bench_parse_options(int argc, char **argv, struct bench_options *options)
         tool_die(TOOL_USAGE, "bench: unexpected argument \"%s\"", words[optind]);
     apply_preset(options, preset);
     check_dtypes(options->dtypes);
-    options->words = words;
 }
 
 void bench_default_lists(struct bench_options *options, bool cpu, uint32_t n_cores)
