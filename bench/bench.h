@@ -121,6 +121,10 @@ void bench_add_ratio(cJSON *result, const char *name, struct bench_ratio ratio);
 /* Prints what a line of output begins with. */
 void bench_print_head(const struct bench *bench, const char *op, const struct bench_setting *setting);
 
+/* The threads of the process's CPU devices and of its plain passes, to be opened with and to pass on: threads that wait
+ * for work spin, so two sets of them would take each other's cores. NULL: one thread, or no library of threads. Valid
+ * until the next call with another number. */
+const skv_executor *bench_threads(uint32_t n_threads);
 /* Memory that host threads read or copy, n_threads of them, each its own part. bench_stream_pack reads from_bytes and
  * writes to_bytes row by row, as a compressor must that keeps the front of each row of 256 bytes. */
 bool bench_stream_read(const void *from, uint64_t n_bytes, uint32_t n_threads);

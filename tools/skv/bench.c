@@ -198,7 +198,12 @@ static void add_unopened(struct run *run, const char *isa)
 static bool run_threads(struct run *run, const char *id, const char *isa, uint32_t n_threads)
 {
     struct tool_device on;
-    if (tool_try_open(&on, id, isa, n_threads) != SKV_OK) {
+    skv_device_params params = {.struct_size = sizeof params,
+                                .id = id,
+                                .cpu_isa = isa,
+                                .cpu_threads = n_threads,
+                                .cpu_executor = bench_threads(n_threads)};
+    if (tool_try_open(&on, &params) != SKV_OK) {
         if (!isa)
             tool_die(TOOL_FAILED, "bench: %s", skv_error_message());
         add_unopened(run, isa);
@@ -248,7 +253,7 @@ int tool_bench(int argc, char **argv)
     run.shapes = tool_alloc((size_t)cJSON_GetArraySize(options.shapes) * sizeof *run.shapes);
     cJSON_ArrayForEach(shape, options.shapes)
         bench_parse_shape(cJSON_GetStringValue(shape), &run.shapes[run.n_shapes++]);
-    tool_open(&on, options.device, NULL, 0);
+    tool_open(&on, options.device);
     bool cpu = strcmp(on.info.backend, "cpu") == 0;
     bench_default_lists(&options, cpu, on.info.compute_units);
     count_cases(&run);

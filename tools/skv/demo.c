@@ -400,7 +400,7 @@ int tool_demo(int argc, char **argv)
     struct sample sample;
     struct tool_device on;
     sample_read(path, &sample);
-    tool_open(&on, id, NULL, 0);
+    tool_open(&on, id);
     printf("model   %s\nsource  %s (%s)\ntext    %s\n", sample.model, sample.source, sample.license, sample.text);
     printf("cache   %u layers of the model, %u tokens, %u KV heads, %u query heads, head_dim %u, fp16\n",
            sample.n_layers, sample.n_tokens, sample.n_kv_heads, sample.n_q_heads, sample.head_dim);

@@ -25,7 +25,7 @@ static cJSON *backends_as_json(void)
 static void add_limits(cJSON *entry, const char *id)
 {
     struct tool_device opened;
-    tool_open(&opened, id, NULL, 0);
+    tool_open(&opened, id);
     const skv_limits *limits = &opened.limits;
     cJSON *json = cJSON_AddObjectToObject(entry, "limits");
     cJSON_AddNumberToObject(json, "head_dim_max", limits->head_dim_max);

@@ -34,15 +34,15 @@ void *tool_alloc(size_t n_bytes)
     return memory;
 }
 
-void tool_open(struct tool_device *opened, const char *id, const char *isa, uint32_t n_threads)
+void tool_open(struct tool_device *opened, const char *id)
 {
-    tool_try(tool_try_open(opened, id, isa, n_threads), "skv_device_open");
+    skv_device_params params = {.struct_size = sizeof params, .id = id};
+    tool_try(tool_try_open(opened, &params), "skv_device_open");
 }
 
-skv_status tool_try_open(struct tool_device *opened, const char *id, const char *isa, uint32_t n_threads)
+skv_status tool_try_open(struct tool_device *opened, const skv_device_params *params)
 {
-    skv_device_params params = {.struct_size = sizeof params, .id = id, .cpu_isa = isa, .cpu_threads = n_threads};
-    skv_status status = skv_device_open(&params, &opened->device);
+    skv_status status = skv_device_open(params, &opened->device);
     if (status != SKV_OK)
         return status;
     TOOL_TRY(skv_queue_create(opened->device, NULL, &opened->queue));

@@ -39,9 +39,9 @@ struct tool_device {
     skv_device_info info;
     skv_limits limits;
 };
-void tool_open(struct tool_device *opened, const char *id, const char *isa, uint32_t n_threads);
-/* The same, but leaves a failure of opening the device to the caller. */
-skv_status tool_try_open(struct tool_device *opened, const char *id, const char *isa, uint32_t n_threads);
+void tool_open(struct tool_device *opened, const char *id);
+/* With more than an id; a failure of opening the device is left to the caller. */
+skv_status tool_try_open(struct tool_device *opened, const skv_device_params *params);
 void tool_close(struct tool_device *opened);
 
 /* A buffer with contents; from may be NULL. */
