@@ -155,8 +155,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: nothing to test is called that\n", kt_options.program);
         return 2;
     }
-    printf("# seed %llu\n", (unsigned long long)kt_options.seed);
-    fflush(stdout);
+    fprintf(stderr, "kernels: seed %llu\n", (unsigned long long)kt_options.seed);
     int n_failed = cmocka_run_group_tests_name("kernels", unit, NULL, NULL);
     return n_failed ? 1 : n_usable ? 0 : EXIT_SKIPPED;
 }
