@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The attention driver. A task is one split of one sequence and KV head. It walks its tokens in tiles and feeds each
- * tile to all query rows of the group, so that every KV row is read, and expanded, once per pass.
+ * The attention driver. A task is one split of one sequence and some KV heads. It walks its tokens in tiles and feeds
+ * each tile to all query rows of the head's group, so that every KV row is read, and expanded, once per pass.
  *
  * Query rows are cut into chunks that belong to one query token, since those see the same positions: a tile then holds,
  * for each chunk, only rows that it sees, and what it must not see cannot reach it, NaN included. With a single chunk
@@ -17,15 +17,19 @@
 #include "backends/cpu/tiles.h"
 #include "core/numbers.h"
 
-/* Rows of state (a query and its accumulator) of one pass over the tokens; more take several passes. */
+/* Rows of state (a query and its accumulator) of one pass over the tokens, at the largest head_dim; more take several
+ * passes. */
 #define PASS_ROWS 32
+#define PASS_CHUNKS 64
+/* Enough that the threads end at about the same time. */
+#define TASKS_PER_THREAD 8
 
 struct attend_job {
     const struct skv_cpu_kernels *kernels;
     const struct skv_attend_params *params;
     const struct skv_attend_plan *plan;
     enum skv_cpu_math math;
-    uint32_t group;
+    uint32_t group, task_heads;
     float *part_out, *part_lse;
 };
 
@@ -41,7 +45,8 @@ struct state {
 struct chunk {
     uint32_t n_rows, m;
     uint64_t i_new, i_q_head; /* of row 0 */
-    uint64_t position;        /* of the query token, where it exists */
+    uint32_t i_head;
+    uint64_t position; /* of the query token, where it exists */
     bool exists;
     struct state state[SKV_CPU_SOURCE_COUNT];
 };
@@ -49,10 +54,9 @@ struct chunk {
 /* What one task works on. */
 struct task {
     const struct attend_job *job;
-    struct skv_cpu_rows rows; /* the sequence and the KV head */
+    struct skv_cpu_walk walk;
     uint32_t i_split;
     uint64_t n_tokens;
-    uint64_t first, end; /* tokens of the split that exist */
 };
 
 /* Positions that a query at `position` sees: [0, sinks) and [begin, position]. */
@@ -81,18 +85,17 @@ static uint32_t visible_rows(const struct skv_attend_params *params, const struc
     return n;
 }
 
-/* No chunk sees positions in [*from, *to): where a window leaves a gap behind the sinks, walk over it. */
-static uint64_t skip_gap(const struct skv_attend_params *params, const struct chunk *chunks, uint32_t n_chunks,
-                         uint64_t position)
+/* Where a window leaves a gap behind the sinks that no chunk sees, the walk passes over it. */
+static void find_gap(const struct chunk *chunks, uint32_t n_chunks, struct skv_cpu_walk *walk)
 {
-    if (!params->window || position < params->sink_tokens)
-        return position;
-    uint64_t begin = UINT64_MAX;
+    walk->gap_first = walk->gap_end = walk->params->sink_tokens;
+    if (!walk->params->window)
+        return;
+    walk->gap_end = UINT64_MAX;
     for (uint32_t i = 0; i < n_chunks; i++) {
-        uint64_t its = chunks[i].exists ? window_begin(params, chunks[i].position) : UINT64_MAX;
-        begin = its < begin ? its : begin;
+        uint64_t its = chunks[i].exists ? window_begin(walk->params, chunks[i].position) : UINT64_MAX;
+        walk->gap_end = its < walk->gap_end ? its : walk->gap_end;
     }
-    return begin > position ? begin : position;
 }
 
 /* The kernel for n rows: the smallest m that holds them, else the largest. */
@@ -113,7 +116,7 @@ static void start_chunk(const struct task *task, struct chunk *chunk)
     float q[SKV_CPU_M_MAX * SKV_HEAD_DIM_MAX];
     const char *queries = skv_host(params->q);
     for (uint32_t r = 0; r < chunk->m; r++) {
-        uint64_t element = task->rows.i_seq * params->q_seq_stride + chunk->i_new * params->q_token_stride +
+        uint64_t element = task->walk.i_seq * params->q_seq_stride + chunk->i_new * params->q_token_stride +
                            (chunk->i_q_head + r) * params->q_head_stride;
         if (r < chunk->n_rows)
             skv_load_row(queries + element * q_bytes, params->q_dtype, d, q + (size_t)r * d);
@@ -220,48 +223,110 @@ static void finish_chunk(const struct task *task, const struct chunk *chunk)
     for (uint32_t r = 0; r < chunk->n_rows; r++) {
         const float *row = out + (size_t)r * d;
         if (job->plan->n_splits == 1) {
-            write_row(job, task->rows.i_seq, chunk->i_new, chunk->i_q_head + r, row, out_stride, lse + r, SKV_CPU_M_MAX,
+            write_row(job, task->walk.i_seq, chunk->i_new, chunk->i_q_head + r, row, out_stride, lse + r, SKV_CPU_M_MAX,
                       n_parts);
             continue;
         }
         uint64_t i_part = task->i_split * row_index(params, params->n_seqs, 0, 0) +
-                          row_index(params, task->rows.i_seq, chunk->i_new, chunk->i_q_head + r);
+                          row_index(params, task->walk.i_seq, chunk->i_new, chunk->i_q_head + r);
         skv_cpu_merge_row(row, out_stride, lse + r, SKV_CPU_M_MAX, n_parts, NULL, d, SKV_F32,
                           job->part_out + i_part * d, job->part_lse + i_part);
     }
 }
 
-/* Cuts the query rows from *i_row on (i_new * group + g) into chunks, as many as fit one pass. Returns their number. */
-static uint32_t cut_chunks(const struct task *task, uint32_t *i_row, float *memory, struct chunk *chunks)
+/* Cuts the query rows of one head from *i_row on (i_new * group + g) into chunks, as many as there is room for; `used`
+ * floats of the memory are taken. Returns how many floats are then. */
+static size_t cut_head(const struct task *task, uint32_t i_head, uint32_t *i_row, float *memory, size_t used,
+                       struct chunk *chunks, uint32_t *n_chunks)
 {
     const struct attend_job *job = task->job;
     const struct skv_attend_params *params = job->params;
-    uint32_t n_rows = params->n_new * job->group, pad = SKV_CPU_D_PAD(params->head_dim), used = 0, n_chunks = 0;
+    uint32_t n_rows = params->n_new * job->group;
+    size_t row = 2 * (size_t)SKV_CPU_D_PAD(params->head_dim), room = 2 * PASS_ROWS * (size_t)SKV_HEAD_DIM_MAX;
     bool single = n_rows <= SKV_CPU_M_MAX && params->n_new == 1;
-    while (*i_row < n_rows) {
-        struct chunk *chunk = &chunks[n_chunks];
+    while (*i_row < n_rows && *n_chunks < PASS_CHUNKS) {
+        struct chunk *chunk = &chunks[*n_chunks];
         uint32_t g = *i_row % job->group, left = job->group - g;
         memset(chunk, 0, sizeof *chunk);
         chunk->state[SKV_CPU_DENSE].kernel = find_kernel(job, SKV_CPU_DENSE, left, &chunk->m);
         if (single)
             chunk->state[SKV_CPU_RECORDS].kernel = find_kernel(job, SKV_CPU_RECORDS, left, &chunk->m);
-        if (used + 2 * chunk->m > PASS_ROWS)
+        if (used + 2 * chunk->m * row > room)
             break;
         chunk->n_rows = left < chunk->m ? left : chunk->m;
         chunk->i_new = *i_row / job->group;
-        chunk->i_q_head = (uint64_t)task->rows.i_head * job->group + g;
+        chunk->i_head = i_head;
+        chunk->i_q_head = (uint64_t)i_head * job->group + g;
         for (int source = 0; source < SKV_CPU_SOURCE_COUNT; source++) {
             struct state *state = &chunk->state[source];
             if (!state->kernel)
                 continue;
-            state->qp = memory + (size_t)used * 2 * pad;
-            state->o = state->qp + (size_t)chunk->m * pad;
-            used += chunk->m;
+            state->qp = memory + used;
+            state->o = state->qp + chunk->m * row / 2;
+            used += chunk->m * row;
         }
         *i_row += chunk->n_rows;
-        n_chunks++;
+        ++*n_chunks;
     }
+    return used;
+}
+
+/* Cuts chunks for one pass, from row *i_row of head *i_head on, which then stand at the next pass: whole heads, as many
+ * as there is room for up to `end`, or a part of one. Returns their number. */
+static uint32_t cut_chunks(const struct task *task, uint32_t *i_head, uint32_t *i_row, uint32_t end, float *memory,
+                           struct chunk *chunks)
+{
+    uint32_t n_rows = task->job->params->n_new * task->job->group, n_chunks = 0;
+    bool whole = *i_row == 0;
+    size_t used = 0;
+    do {
+        uint32_t before = n_chunks;
+        used = cut_head(task, *i_head, i_row, memory, used, chunks, &n_chunks);
+        if (*i_row < n_rows) {
+            if (before == 0)
+                return n_chunks;
+            *i_row = 0;
+            return before;
+        }
+        *i_row = 0;
+        ++*i_head;
+    } while (whole && *i_head < end);
     return n_chunks;
+}
+
+/* One pass over the tokens of the task's walk. Chunks are in order of their heads, as many for each. */
+static void run_pass(const struct task *task, struct chunk *chunks, uint32_t n_chunks)
+{
+    const struct attend_job *job = task->job;
+    const struct skv_attend_params *params = job->params;
+    const struct skv_cpu_ahead none = {0};
+    _Alignas(64) float s[SKV_CPU_M_MAX * SKV_CPU_TILE];
+    _Alignas(64) uint16_t scratch[2 * SKV_CPU_TILE * SKV_HEAD_DIM_MAX];
+    struct skv_cpu_walk walk = task->walk;
+    walk.first_head = chunks[0].i_head;
+    walk.n_heads = chunks[n_chunks - 1].i_head - walk.first_head + 1;
+    uint32_t per_head = n_chunks / walk.n_heads;
+    find_gap(chunks, n_chunks, &walk);
+    bool expand = chunks[0].state[SKV_CPU_RECORDS].kernel == NULL;
+    struct skv_cpu_tile tiles[2], *tile = &tiles[0], *next = &tiles[1];
+    const uint8_t *v_before = NULL;
+    skv_cpu_walk_start(&walk);
+    skv_cpu_walk_next(&walk, tile);
+    while (tile->n) {
+        skv_cpu_walk_next(&walk, next);
+        struct skv_cpu_ahead v_rows = skv_cpu_tile_ahead(params, tile, tile->v, v_before, chunks[0].m, job->math);
+        struct skv_cpu_ahead k_rows =
+            skv_cpu_tile_ahead(params, next, next->k, tile->k[tile->n - 1], chunks[0].m, job->math);
+        v_before = tile->v[tile->n - 1];
+        if (expand)
+            skv_cpu_tile_expand(job->kernels, params->head_dim, scratch, tile);
+        struct chunk *its = chunks + (size_t)(tile->i_head - walk.first_head) * per_head;
+        for (uint32_t i = 0; i < per_head; i++)
+            feed_chunk(job, tile, &its[i], s, i || expand ? &none : &v_rows, i ? &none : &k_rows);
+        struct skv_cpu_tile *done = tile;
+        tile = next;
+        next = done;
+    }
 }
 
 static void attend_task(void *context, size_t i_task)
@@ -269,47 +334,42 @@ static void attend_task(void *context, size_t i_task)
     const struct attend_job *job = context;
     const struct skv_attend_params *params = job->params;
     const int32_t *cache_lens = skv_host(params->cache_lens), *tail_lens = skv_host(params->tail_lens);
-    struct task task = {.job = job, .rows.params = params};
+    struct task task = {.job = job, .walk.params = params};
+    struct skv_cpu_walk *walk = &task.walk;
+    uint32_t n_parts = (params->n_kv_heads + job->task_heads - 1) / job->task_heads;
     /* Splits of one head follow each other, so that neighbouring tasks read neighbouring memory. */
     task.i_split = (uint32_t)(i_task % job->plan->n_splits);
-    task.rows.i_head = (uint32_t)(i_task / job->plan->n_splits % params->n_kv_heads);
-    task.rows.i_seq = (uint32_t)(i_task / job->plan->n_splits / params->n_kv_heads);
-    task.rows.cache_tokens = cache_lens ? (uint64_t)cache_lens[task.rows.i_seq] : params->max_cache_tokens;
-    task.n_tokens =
-        task.rows.cache_tokens + (tail_lens ? (uint64_t)tail_lens[task.rows.i_seq] : params->max_tail_tokens);
-    task.first = (uint64_t)task.i_split * job->plan->split_tokens;
-    task.end =
-        task.n_tokens < task.first + job->plan->split_tokens ? task.n_tokens : task.first + job->plan->split_tokens;
+    uint32_t i_head = (uint32_t)(i_task / job->plan->n_splits % n_parts) * job->task_heads;
+    uint32_t end = params->n_kv_heads - i_head < job->task_heads ? params->n_kv_heads : i_head + job->task_heads;
+    walk->i_seq = (uint32_t)(i_task / job->plan->n_splits / n_parts);
+    walk->cache_tokens = cache_lens ? (uint64_t)cache_lens[walk->i_seq] : params->max_cache_tokens;
+    task.n_tokens = walk->cache_tokens + (tail_lens ? (uint64_t)tail_lens[walk->i_seq] : params->max_tail_tokens);
+    walk->first = (uint64_t)task.i_split * job->plan->split_tokens;
+    walk->end =
+        task.n_tokens < walk->first + job->plan->split_tokens ? task.n_tokens : walk->first + job->plan->split_tokens;
 
     _Alignas(64) float memory[2 * PASS_ROWS * SKV_HEAD_DIM_MAX];
-    _Alignas(64) float s[SKV_CPU_M_MAX * SKV_CPU_TILE];
-    _Alignas(64) uint16_t scratch[2 * SKV_CPU_TILE * SKV_HEAD_DIM_MAX];
-    struct chunk chunks[PASS_ROWS];
-    for (uint32_t i_row = 0; i_row < params->n_new * job->group;) {
-        uint32_t n_chunks = cut_chunks(&task, &i_row, memory, chunks);
+    struct chunk chunks[PASS_CHUNKS];
+    for (uint32_t i_row = 0; i_head < end;) {
+        uint32_t n_chunks = cut_chunks(&task, &i_head, &i_row, end, memory, chunks);
         for (uint32_t i = 0; i < n_chunks; i++)
             start_chunk(&task, &chunks[i]);
-        bool expand = chunks[0].state[SKV_CPU_RECORDS].kernel == NULL;
-        uint64_t position = skip_gap(params, chunks, n_chunks, task.first);
-        struct skv_cpu_tile tiles[2], *tile = &tiles[0], *next = &tiles[1];
-        skv_cpu_tile_make(&task.rows, position, task.end, tile);
-        while (tile->n) {
-            position = skip_gap(params, chunks, n_chunks, position + tile->n);
-            skv_cpu_tile_make(&task.rows, position, task.end, next);
-            const struct skv_cpu_ahead none = {0};
-            struct skv_cpu_ahead v_rows = skv_cpu_tile_ahead(params, tile, tile->v, chunks[0].m, job->math);
-            struct skv_cpu_ahead k_rows = skv_cpu_tile_ahead(params, next, next->k, chunks[0].m, job->math);
-            if (expand)
-                skv_cpu_tile_expand(job->kernels, params->head_dim, scratch, tile);
-            for (uint32_t i = 0; i < n_chunks; i++)
-                feed_chunk(job, tile, &chunks[i], s, i || expand ? &none : &v_rows, i ? &none : &k_rows);
-            struct skv_cpu_tile *done = tile;
-            tile = next;
-            next = done;
-        }
+        run_pass(&task, chunks, n_chunks);
         for (uint32_t i = 0; i < n_chunks; i++)
             finish_chunk(&task, &chunks[i]);
     }
+}
+
+/* KV heads that a task takes: all of them where the tokens alone make enough tasks for the threads. The tail is left
+ * one head to a task, which is how its rows follow each other in most engines. Results do not depend on it. */
+static uint32_t choose_task_heads(const struct skv_attend_params *params, const struct skv_attend_plan *plan,
+                                  uint32_t n_threads)
+{
+    uint64_t n_tasks = (uint64_t)params->n_seqs * plan->n_splits;
+    uint32_t heads = params->max_cache_tokens ? params->n_kv_heads : 1;
+    while (heads > 1 && n_tasks * ((params->n_kv_heads + heads - 1) / heads) < TASKS_PER_THREAD * (uint64_t)n_threads)
+        heads = (heads + 1) / 2;
+    return heads;
 }
 
 /* Merges the splits of one query row. */
@@ -343,7 +403,9 @@ enum skv_status skv_cpu_attend(struct skv_queue *queue, const struct skv_attend_
         job.part_out = (float *)(workspace + plan->part_out_offset);
         job.part_lse = (float *)(workspace + plan->part_lse_offset);
     }
-    skv_cpu_pool_run(cpu->pool, attend_task, &job, (size_t)params->n_seqs * params->n_kv_heads * plan->n_splits);
+    job.task_heads = choose_task_heads(params, plan, skv_cpu_pool_threads(cpu->pool));
+    uint32_t n_head_parts = (params->n_kv_heads + job.task_heads - 1) / job.task_heads;
+    skv_cpu_pool_run(cpu->pool, attend_task, &job, (size_t)params->n_seqs * n_head_parts * plan->n_splits);
     if (plan->n_splits > 1)
         skv_cpu_pool_run(cpu->pool, merge_task, &job, (size_t)row_index(params, params->n_seqs, 0, 0));
 

@@ -5,7 +5,7 @@
 
 const uint64_t skv_cpu_empty_record[SKV_WORDS_MAX + SKV_READ_SLACK / 8];
 
-static void cache_rows(const struct skv_cpu_rows *rows, const struct skv_pool *pool, struct skv_span blocks,
+static void cache_rows(const struct skv_cpu_walk *rows, const struct skv_pool *pool, struct skv_span blocks,
                        uint64_t first, uint32_t n, const uint8_t **row)
 {
     const struct skv_layout *layout = pool->layout;
@@ -27,7 +27,7 @@ static void cache_rows(const struct skv_cpu_rows *rows, const struct skv_pool *p
     }
 }
 
-static void tail_rows(const struct skv_cpu_rows *rows, struct skv_span tail, uint64_t first, uint32_t n,
+static void tail_rows(const struct skv_cpu_walk *rows, struct skv_span tail, uint64_t first, uint32_t n,
                       const uint8_t **row)
 {
     const struct skv_attend_params *params = rows->params;
@@ -37,23 +37,65 @@ static void tail_rows(const struct skv_cpu_rows *rows, struct skv_span tail, uin
         row[t] = (const uint8_t *)(values + (first + t) * params->tail_token_stride);
 }
 
-void skv_cpu_tile_make(const struct skv_cpu_rows *rows, uint64_t first, uint64_t end, struct skv_cpu_tile *tile)
+/* The tokens from `first` on that one head takes before the next head goes through them. */
+static uint64_t stretch_end(const struct skv_cpu_walk *walk, uint64_t first)
 {
-    const struct skv_attend_params *params = rows->params;
-    tile->first = first;
-    tile->n = 0;
-    tile->dense = first >= rows->cache_tokens;
-    if (first >= end)
-        return;
-    uint64_t limit = tile->dense || end < rows->cache_tokens ? end : rows->cache_tokens;
-    tile->n = limit - first < SKV_CPU_TILE ? (uint32_t)(limit - first) : SKV_CPU_TILE;
-    if (tile->dense) {
-        tail_rows(rows, params->k_tail, first - rows->cache_tokens, tile->n, tile->k);
-        tail_rows(rows, params->v_tail, first - rows->cache_tokens, tile->n, tile->v);
-    } else {
-        cache_rows(rows, &params->k_pool, params->k_blocks, first, tile->n, tile->k);
-        cache_rows(rows, &params->v_pool, params->v_blocks, first, tile->n, tile->v);
+    const struct skv_attend_params *params = walk->params;
+    uint64_t tokens = walk->end, limit = walk->end;
+    if (first < walk->cache_tokens) {
+        tokens = params->k_pool.layout->page_tokens;
+        limit = walk->cache_tokens < limit ? walk->cache_tokens : limit;
+    } else if (params->tail_head_stride < params->tail_token_stride) {
+        tokens = SKV_CPU_TILE;
     }
+    tokens = tokens < SKV_CPU_TILE ? SKV_CPU_TILE : tokens;
+    uint64_t end = (first / tokens + 1) * tokens;
+    return end < limit ? end : limit;
+}
+
+static uint64_t skip_gap(const struct skv_cpu_walk *walk, uint64_t position)
+{
+    return position >= walk->gap_first && position < walk->gap_end ? walk->gap_end : position;
+}
+
+static void start_stretch(struct skv_cpu_walk *walk, uint64_t first)
+{
+    walk->stretch_first = walk->position = skip_gap(walk, first);
+    walk->i_head = walk->first_head;
+    walk->stretch_end = walk->position < walk->end ? stretch_end(walk, walk->position) : walk->position;
+}
+
+void skv_cpu_walk_start(struct skv_cpu_walk *walk)
+{
+    start_stretch(walk, walk->first);
+}
+
+void skv_cpu_walk_next(struct skv_cpu_walk *walk, struct skv_cpu_tile *tile)
+{
+    const struct skv_attend_params *params = walk->params;
+    uint64_t first = walk->position, left = walk->stretch_end - first;
+    tile->first = first;
+    tile->i_head = walk->i_head;
+    tile->dense = first >= walk->cache_tokens;
+    tile->n = left < SKV_CPU_TILE ? (uint32_t)left : SKV_CPU_TILE;
+    if (tile->n == 0)
+        return;
+    if (tile->dense) {
+        tail_rows(walk, params->k_tail, first - walk->cache_tokens, tile->n, tile->k);
+        tail_rows(walk, params->v_tail, first - walk->cache_tokens, tile->n, tile->v);
+    } else {
+        cache_rows(walk, &params->k_pool, params->k_blocks, first, tile->n, tile->k);
+        cache_rows(walk, &params->v_pool, params->v_blocks, first, tile->n, tile->v);
+    }
+    walk->position = skip_gap(walk, first + tile->n);
+    if (walk->position < walk->stretch_end)
+        return;
+    if (walk->i_head + 1 < walk->first_head + walk->n_heads) {
+        walk->i_head++;
+        walk->position = walk->stretch_first;
+        return;
+    }
+    start_stretch(walk, walk->stretch_end);
 }
 
 void skv_cpu_tile_expand(const struct skv_cpu_kernels *kernels, uint32_t head_dim, uint16_t *scratch,

@@ -9,39 +9,57 @@
 
 #include "backends/cpu/cpu.h"
 
-/* What tiles are cut from. */
-struct skv_cpu_rows {
-    const struct skv_attend_params *params;
-    uint32_t i_seq, i_head;
-    uint64_t cache_tokens; /* tokens at and past this position are in the tail */
-};
+/* Rows no farther than this behind others are taken for their continuation. */
+#define SKV_CPU_NEAR_BYTES 4096u
 
 struct skv_cpu_tile {
     uint64_t first; /* position of row 0 */
-    uint32_t n;
+    uint32_t n, i_head;
     bool dense;
     const uint8_t *k[SKV_CPU_TILE], *v[SKV_CPU_TILE];
 };
 
-/* The tile at position `first`, up to `end`, empty when that is reached; it never mixes cache and tail. */
-void skv_cpu_tile_make(const struct skv_cpu_rows *rows, uint64_t first, uint64_t end, struct skv_cpu_tile *tile);
+/* The tiles of some tokens of one sequence and some KV heads, in the order in which the rows lie in memory: within a
+ * block all heads follow each other, so each head takes the block's tokens before any goes on to the next block.
+ * Hardware prefetchers follow such a walk; one head's pages alone they lose at every page. */
+struct skv_cpu_walk {
+    const struct skv_attend_params *params;
+    uint32_t i_seq, first_head, n_heads;
+    uint64_t cache_tokens;       /* tokens at and past this position are in the tail */
+    uint64_t first, end;         /* the tokens */
+    uint64_t gap_first, gap_end; /* tokens that are passed over */
+    /* Where it stands, set by skv_cpu_walk_start. */
+    uint32_t i_head;
+    uint64_t position, stretch_first, stretch_end;
+};
+
+void skv_cpu_walk_start(struct skv_cpu_walk *walk);
+/* The next tile, empty when there are no more; it never mixes cache and tail. */
+void skv_cpu_walk_next(struct skv_cpu_walk *walk, struct skv_cpu_tile *tile);
 
 /* Replaces records by their dense expansion in scratch of [2][SKV_CPU_TILE][head_dim]. */
 void skv_cpu_tile_expand(const struct skv_cpu_kernels *kernels, uint32_t head_dim, uint16_t *scratch,
                          struct skv_cpu_tile *tile);
 
-/* What to prefetch of a tile. Hardware prefetchers lose the trail of records at every page, since the next page of the
- * same head lies a block away. Dense rows they follow well enough as long as the arithmetic takes as long as the
- * memory: one query row in f32 math (measured on Zen 4; asking twice costs 20 % there). */
+/* What to prefetch of a tile whose K or V rows are `row`; `before` is the last such row of the tile before it, or NULL.
+ * Measured on Zen 4: dense rows the hardware follows well enough as long as the arithmetic takes as long as the memory,
+ * one query row in f32 math; asking twice costs 20 %. So it does records that follow upon the last ones, and better
+ * than a program, whose requests wait for places among the first-level cache's misses; but not as fast as a single row
+ * of bf16 products takes records of two lines. */
 static inline struct skv_cpu_ahead skv_cpu_tile_ahead(const struct skv_attend_params *params,
                                                       const struct skv_cpu_tile *tile, const uint8_t *const *row,
-                                                      uint32_t m, enum skv_cpu_math math)
+                                                      const uint8_t *before, uint32_t m, enum skv_cpu_math math)
 {
-    if (tile->n == 0 || (tile->dense && m == 1 && math != SKV_CPU_BF16_DOT))
-        return (struct skv_cpu_ahead){row, 0, 0};
+    const struct skv_cpu_ahead none = {row, 0, 0};
+    bool dot = math == SKV_CPU_BF16_DOT;
+    if (tile->n == 0 || (tile->dense && m == 1 && !dot))
+        return none;
     /* Rows of a page follow each other; a record's size is its successor's distance, or less. */
     uint32_t row_bytes = SKV_RECORD_BYTES(params->head_dim, params->head_dim);
     uintptr_t distance = tile->n > 1 ? (uintptr_t)row[1] - (uintptr_t)row[0] : row_bytes;
+    bool follows = (uintptr_t)row[0] - (uintptr_t)before < SKV_CPU_NEAR_BYTES;
+    if (!tile->dense && m == 1 && follows && (!dot || distance < 2 * SKV_CPU_LINE_BYTES))
+        return none;
     return (struct skv_cpu_ahead){row, tile->n, distance < row_bytes ? (uint32_t)distance : row_bytes};
 }
 

@@ -12,8 +12,11 @@
 
 #include <skv/skv.h>
 
-enum { HEAD_DIM = 64, N_HEADS = 3, GROUP = 2, N_TOKENS = 1000, N_BLOCKS = 16 };
-enum { ROWS_BYTES = N_TOKENS * N_HEADS * HEAD_DIM * 2, OUT_FLOATS = N_HEADS * GROUP * HEAD_DIM };
+enum { N_TOKENS = 1000, N_BLOCKS = 16, OUT_FLOATS_MAX = 5 * 8 * 512 };
+
+struct shape {
+    uint32_t head_dim, n_heads, group;
+};
 
 static size_t n_runs, n_tasks_seen;
 
@@ -36,23 +39,25 @@ static skv_buffer *make(skv_device *device, uint64_t n_bytes)
 }
 
 /* Compresses and attends fixed inputs on a device opened with these parameters. */
-static void session(const skv_device_params *device_params, float out[OUT_FLOATS])
+static void session(const skv_device_params *device_params, struct shape shape, float out[OUT_FLOATS_MAX])
 {
+    const size_t out_bytes = (size_t)shape.n_heads * shape.group * shape.head_dim * sizeof *out;
+    const size_t n_values = (size_t)N_TOKENS * shape.n_heads * shape.head_dim;
     skv_device *device;
     skv_queue *queue;
     skv_layout *layout;
     uint64_t pool_bytes, workspace_bytes;
     skv_layout_params layout_params = {
-        .struct_size = sizeof layout_params, .head_dim = HEAD_DIM, .n_kv_heads = N_HEADS, .kept = 20};
+        .struct_size = sizeof layout_params, .head_dim = shape.head_dim, .n_kv_heads = shape.n_heads, .kept = 20};
     assert_int_equal(skv_device_open(device_params, &device), SKV_OK);
     assert_int_equal(skv_queue_create(device, NULL, &queue), SKV_OK);
     assert_int_equal(skv_layout_create(&layout_params, &layout), SKV_OK);
     assert_int_equal(skv_layout_pool_bytes(layout, N_BLOCKS, &pool_bytes), SKV_OK);
-    skv_buffer *rows = make(device, ROWS_BYTES), *pages = make(device, pool_bytes);
-    skv_buffer *table = make(device, N_BLOCKS * 4), *result = make(device, OUT_FLOATS * 4);
+    skv_buffer *rows = make(device, 2 * n_values), *pages = make(device, pool_bytes);
+    skv_buffer *table = make(device, N_BLOCKS * 4), *result = make(device, out_bytes);
     uint16_t *values = skv_buffer_host(rows);
     uint32_t state = 12345;
-    for (size_t i = 0; i < ROWS_BYTES / 2; i++) {
+    for (size_t i = 0; i < n_values; i++) {
         state = state * 1664525u + 1013904223u;
         values[i] = (uint16_t)((state >> 16 & 0x8000) | (0x3000 + (state >> 20)));
     }
@@ -65,9 +70,9 @@ static void session(const skv_device_params *device_params, float out[OUT_FLOATS
     skv_attend_params attend = {.struct_size = sizeof attend,
                                 .n_seqs = 1,
                                 .n_new = 1,
-                                .n_q_heads = N_HEADS * GROUP,
-                                .n_kv_heads = N_HEADS,
-                                .head_dim = HEAD_DIM,
+                                .n_q_heads = shape.n_heads * shape.group,
+                                .n_kv_heads = shape.n_heads,
+                                .head_dim = shape.head_dim,
                                 .out_dtype = SKV_F32,
                                 .q = {rows, 0},
                                 .out = {result, 0},
@@ -79,7 +84,7 @@ static void session(const skv_device_params *device_params, float out[OUT_FLOATS
     assert_true(workspace_bytes > 0);
     attend.workspace.buffer = make(device, workspace_bytes);
     assert_int_equal(skv_attend(queue, &attend), SKV_OK);
-    memcpy(out, skv_buffer_host(result), OUT_FLOATS * sizeof *out);
+    memcpy(out, skv_buffer_host(result), out_bytes);
     skv_buffer *const buffers[] = {rows, pages, table, result, attend.workspace.buffer};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         skv_buffer_destroy(buffers[i]);
@@ -91,19 +96,24 @@ static void session(const skv_device_params *device_params, float out[OUT_FLOATS
 static void same_bits_on_any_threads(void **state)
 {
     (void)state;
-    static float by_one[OUT_FLOATS], by_three[OUT_FLOATS], by_host[OUT_FLOATS];
-    skv_device_params params = {.struct_size = sizeof params, .id = "cpu", .cpu_threads = 1};
-    session(&params, by_one);
-    params.cpu_threads = 3;
-    session(&params, by_three);
-    assert_memory_equal(by_one, by_three, sizeof by_one);
-    skv_executor executor = {run_backwards, &n_runs, 5};
-    params.cpu_executor = &executor;
-    session(&params, by_host);
-    assert_memory_equal(by_one, by_host, sizeof by_one);
-    /* compress, attend and its merge; 4 splits of 3 heads among the tasks */
-    assert_true(n_runs >= 2);
-    assert_true(n_tasks_seen >= 12);
+    /* The number of threads decides how many heads a task takes; of the second shape not all of them fit one pass. */
+    static const struct shape shapes[] = {{64, 3, 2}, {512, 5, 8}};
+    static float by_one[OUT_FLOATS_MAX], by_three[OUT_FLOATS_MAX], by_host[OUT_FLOATS_MAX];
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        skv_device_params params = {.struct_size = sizeof params, .id = "cpu", .cpu_threads = 1};
+        session(&params, shapes[i], by_one);
+        params.cpu_threads = 3;
+        session(&params, shapes[i], by_three);
+        assert_memory_equal(by_one, by_three, sizeof by_one);
+        skv_executor executor = {run_backwards, &n_runs, 5};
+        params.cpu_executor = &executor;
+        n_runs = n_tasks_seen = 0;
+        session(&params, shapes[i], by_host);
+        assert_memory_equal(by_one, by_host, sizeof by_one);
+        /* compress, attend and its merge; 4 splits of all heads among the tasks */
+        assert_true(n_runs >= 2);
+        assert_true(n_tasks_seen >= 4 * shapes[i].n_heads);
+    }
 }
 
 static void bad_executors(void **state)
