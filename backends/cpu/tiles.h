@@ -44,8 +44,8 @@ void skv_cpu_tile_expand(const struct skv_cpu_kernels *kernels, uint32_t head_di
 /* What to prefetch of a tile whose K or V rows are `row`; `before` is the last such row of the tile before it, or NULL.
  * Measured on Zen 4: dense rows the hardware follows well enough as long as the arithmetic takes as long as the memory,
  * one query row in f32 math; asking twice costs 20 %. So it does records that follow upon the last ones, and better
- * than a program, whose requests wait for places among the first-level cache's misses; but not as fast as a single row
- * of bf16 products takes records of two lines. */
+ * than a program, whose requests wait for places among the first-level cache's misses; but not as fast as bf16 products
+ * or two query rows take records of two lines, nor in the bursts of the passes of more query rows. */
 static inline struct skv_cpu_ahead skv_cpu_tile_ahead(const struct skv_attend_params *params,
                                                       const struct skv_cpu_tile *tile, const uint8_t *const *row,
                                                       const uint8_t *before, uint32_t m, enum skv_cpu_math math)
@@ -58,7 +58,8 @@ static inline struct skv_cpu_ahead skv_cpu_tile_ahead(const struct skv_attend_pa
     uint32_t row_bytes = SKV_RECORD_BYTES(params->head_dim, params->head_dim);
     uintptr_t distance = tile->n > 1 ? (uintptr_t)row[1] - (uintptr_t)row[0] : row_bytes;
     bool follows = (uintptr_t)row[0] - (uintptr_t)before < SKV_CPU_NEAR_BYTES;
-    if (!tile->dense && m == 1 && follows && (!dot || distance < 2 * SKV_CPU_LINE_BYTES))
+    bool small = distance < 2 * SKV_CPU_LINE_BYTES;
+    if (!tile->dense && follows && ((m == 1 && !dot) || (m <= 2 && small)))
         return none;
     return (struct skv_cpu_ahead){row, tile->n, distance < row_bytes ? (uint32_t)distance : row_bytes};
 }
