@@ -10,9 +10,8 @@
 /* The oldest architecture with bulk copies. */
 #define VERSION_MIN 90
 #define STAGES_MAX 4
-/* Group memory that the system keeps for each group, and what kernels declare besides their scratch. */
+/* Group memory that the system keeps for each group. */
 #define RESERVED_BYTES 1024
-#define STATIC_BYTES 1024
 
 #define VARIANT(name, head_dim, rows, is_bf16, stride, apart, chunk_tokens, groups) \
     {#name, head_dim, rows, is_bf16 ? SKV_BF16 : SKV_F16, stride, apart, chunk_tokens, groups},
@@ -31,12 +30,16 @@ enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device)
     for (int i = 0; i < SKV_CUDA_TENSOR_KERNELS && status == SKV_OK; i++) {
         char name[64];
         snprintf(name, sizeof name, "skv_kernel_attend_%s", variants[i].name);
-        status = skv_driver_function(&device->base, name, (uint32_t)device->base.facts.group_bytes - STATIC_BYTES,
-                                     &device->tensor[i].function);
+        status =
+            skv_driver_function(&device->base, name, (uint32_t)device->base.facts.group_bytes - SKV_CUDA_STATIC_BYTES,
+                                &device->tensor[i].function);
     }
     if (status == SKV_OK)
         status = skv_driver_function(&device->base, "skv_kernel_compress_rows",
-                                     (uint32_t)device->base.facts.group_bytes - STATIC_BYTES, &device->compress_rows);
+                                     (uint32_t)device->base.facts.group_bytes - SKV_CUDA_STATIC_BYTES,
+                                     &device->compress_rows);
+    if (status == SKV_OK)
+        status = skv_cuda_decompress_open(device);
     device->base.driver->context_leave(saved);
     return status;
 }
@@ -137,7 +140,7 @@ static uint32_t n_stages_of(const struct skv_cuda_device *device, const struct v
 {
     uint64_t all = device->base.facts.group_bytes + RESERVED_BYTES;
     for (uint32_t groups = variant->groups; groups; groups--) {
-        uint64_t room = all / groups - RESERVED_BYTES - STATIC_BYTES;
+        uint64_t room = all / groups - RESERVED_BYTES - SKV_CUDA_STATIC_BYTES;
         for (uint32_t n = STAGES_MAX; n >= 2; n--)
             if (SKV_CUDA_WARPS * n * n_bytes + fixed_bytes(variant, n) <= room)
                 return n;

@@ -18,6 +18,9 @@
 /* Query rows of one tile of the matrix unit. */
 #define SKV_CUDA_TILE_ROWS 4
 
+/* Lanes of a group of the decompression kernels, which are its rows. */
+#define SKV_CUDA_DECOMPRESS_LANES 128
+
 /* The compiled variants: X(name, head_dim, query rows, is bf16, row stride (0: any multiple of 16), distance of a
  * lane's two tokens, tokens of a chunk (a divisor of 32, as pages are multiples of it), groups resident on a
  * multiprocessor). Strides of their own come first: the host takes the first that fits. */

@@ -133,6 +133,16 @@ template <int OFFSET, uint MASK> DEVICE uint load_shared16_if(uint at, uint bits
                  : "r"(at), "r"(bits), "n"(OFFSET), "n"(MASK));
     return x;
 }
+/* Where bits & MASK is not 0, the 16 bits at *at, which moves on by 2; else 0. */
+template <uint MASK> DEVICE uint take_shared16_if(uint *at, uint bits)
+{
+    uint x;
+    asm volatile("{.reg .pred p; .reg .b32 t; and.b32 t, %2, %3; setp.ne.u32 p, t, 0; mov.b32 %0, 0;"
+                 "@p ld.shared.u16 %0, [%1]; @p add.u32 %1, %1, 2;}"
+                 : "=&r"(x), "+r"(*at)
+                 : "r"(bits), "n"(MASK));
+    return x;
+}
 /* Where bits & MASK is not 0, stores the low 16 bits of x at *at and moves *at on by 2. */
 template <uint MASK> DEVICE void append_shared16_if(uint *at, uint bits, uint x)
 {
