@@ -91,7 +91,7 @@ extern const struct skv_driver skv_cuda_driver;
 
 struct skv_cuda_tensor_kernel {
     void *function;          /* NULL: the device cannot run it */
-    atomic_ullong occupancy; /* scratch bytes << 8 | groups of a multiprocessor, of the latest launch */
+    atomic_ullong occupancy; /* (scratch bytes << 8 | warps) << 8 | groups of a multiprocessor, of the latest launch */
 };
 
 struct skv_cuda_device {
@@ -100,6 +100,23 @@ struct skv_cuda_device {
     void *compress_rows;                                /* NULL: the device cannot run it */
     void *decompress_rows[SKV_CUDA_DECOMPRESS_KERNELS]; /* the same */
 };
+
+/* ---- attend_cut.c: how the work of a tensor-core kernel is cut into groups */
+
+struct skv_cuda_variant {
+    const char *name;
+    uint32_t head_dim, rows, dtype, stride, apart, chunk_tokens, warps;
+};
+
+struct skv_cuda_cut {
+    uint32_t n_warps, n_groups, n_stages, stage_bytes, scratch_bytes;
+    uint32_t n_row_tiles, groups_of_unit, end_chunks; /* as in struct skv_cuda_attend */
+    uint64_t time;                                    /* an estimate, to compare with others */
+};
+
+/* The cut that should take least; false where the variant cannot do the call. */
+bool skv_cuda_attend_cut(const struct skv_cuda_device *device, const struct skv_attend_params *params,
+                         const struct skv_cuda_variant *variant, struct skv_cuda_cut *cut);
 
 /* Find the kernels in an opened device's module; the second in its entered context. */
 enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device);

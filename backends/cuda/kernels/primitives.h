@@ -215,14 +215,13 @@ DEVICE void bulk_after_stores()
 
 /* ---- between groups */
 
-/* What the group wrote before is seen by a group that reads after it saw the lane's next atomic. */
-DEVICE void device_fence()
+/* Adds 1 and returns what was there. What the lane's group wrote before its last barrier is seen by lanes that pass a
+ * barrier of their group after one of them has found here that this group arrived. */
+DEVICE uint arrive(uint *at)
 {
-    __threadfence();
-}
-DEVICE uint fetch_add(uint *at, uint x)
-{
-    return atomicAdd(at, x);
+    uint before;
+    asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(at) : "memory");
+    return before;
 }
 /* Reads memory that another group has written during this launch. */
 DEVICE float load_fresh(const float *at)
