@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import pathlib
+import random
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "python"))
@@ -61,9 +62,9 @@ class Cache:
                                     pool=self.pools[which], slot_mapping=self.on.span(self.slots))
         self.on.lib.call("compress", self.on.queue, skv.c.byref(params))
 
-    def decompress(self, which):
+    def decompress(self, which, out=None):
         b, _, h, t, d = self.shape
-        out = torch.empty(b * t, h, d, dtype=self.on.dtype, device="cuda")
+        out = torch.empty(b * t, h, d, dtype=self.on.dtype, device="cuda") if out is None else out
         params = skv.DecompressParams(n_tokens=b * t, pool=self.pools[which], slot_mapping=self.on.span(self.slots),
                                       out=skv.Rows(self.on.span(out), 0, 0))
         self.on.lib.call("decompress", self.on.queue, skv.c.byref(params))
@@ -78,7 +79,7 @@ class Machine:
         torch.cuda.set_stream(self.stream)
         self.device = self.lib.device(device)
         self.queue = self.lib.queue(self.device, self.stream.cuda_stream)
-        self.dtype, self.in_order = torch.float16, False
+        self.dtype, self.in_order, self.lengths = torch.float16, False, False
 
     def skv_dtype(self, dtype):
         self.dtype = dtype
@@ -103,6 +104,9 @@ def attend_params(on, cache, q, out):
     if cache.tail:
         params.k_tail, params.v_tail = on.span(cache.tail[0]), on.span(cache.tail[1])
         params.max_tail_tokens = cache.tail[0].shape[1]
+    if on.lengths:
+        cache.lengths = torch.full((b,), t, dtype=torch.int32, device="cuda")
+        params.cache_lens = on.span(cache.lengths)
     n_bytes = on.lib.attend_workspace(on.device, params)
     cache.workspace = torch.empty(max(n_bytes, 1), dtype=torch.uint8, device="cuda")
     params.workspace = on.span(cache.workspace)
@@ -162,9 +166,12 @@ def in_turns(contenders, rounds, in_graphs=False):
                 calls[name] = n * 5
         except (RuntimeError, skv.Error) as error:
             reasons[name] = str(error).splitlines()[0][:200]
+    # Clocks follow the work before: nobody always comes after the same.
+    names, chance = list(calls), random.Random(1)
     for _ in range(rounds):
-        for name, n in calls.items():
-            times[name].append(milliseconds(contenders[name], n))
+        chance.shuffle(names)
+        for name in names:
+            times[name].append(milliseconds(contenders[name], calls[name]))
     return {name: sorted(times[name])[rounds // 2] for name in calls}, reasons
 
 
@@ -185,12 +192,13 @@ def attend(on, shape, args):
     q = torch.randn(b, hq, d, dtype=dtype, device="cuda")
     result = {"op": "attend", "shape": shape, "dtype": args.dtype, "kept": {}}
     contenders, dense = {}, {}
-    caches = []
+    held = []
     for kept in args.kept:
         kept = kept * d // 128
         sets = [Cache(on, shape, dtype, kept, args.page, args.tail) for _ in range(n_sets)]
-        caches.append(sets)
         outs, params = [], []
+        # Calls go on writing to them while others are timed.
+        held.append((sets, outs))
         for cache, pair in zip(sets, rows):
             for which in range(2):
                 cache.compress(which, pair[which])
@@ -217,6 +225,7 @@ def attend(on, shape, args):
         for name, backend in (("cudnn", SDPBackend.CUDNN_ATTENTION), ("flash", SDPBackend.FLASH_ATTENTION)):
             contenders[name] = dense[name] = dense_run(backend, q.unsqueeze(2), k, v, hq != h)
     times, reasons = in_turns(contenders, args.rounds, args.graph)
+    on.finish()
     best = min((times[name] for name in dense if name in times), default=None)
     result.update(milliseconds={str(n): x for n, x in times.items()}, reasons=reasons)
     text = " ".join(f"{name} {times[name] * 1e3:.1f} us" for name in dense if name in times)
@@ -246,14 +255,18 @@ def compress(on, n_rows, d, kept, args):
     def copy(_):
         target.copy_(rows)
     contenders = {"compress": lambda i: cache.compress(0, rows), "copy": copy,
-                  "append": lambda i: on.lib.call("compress", on.queue, skv.c.byref(few))}
+                  "append": lambda i: on.lib.call("compress", on.queue, skv.c.byref(few)),
+                  "decompress": lambda i: cache.decompress(0, target)}
     times, reasons = in_turns(contenders, args.rounds)
     n_bytes = n_rows * d * 2 + cache.read_bytes // 2
     rate, copy_rate = n_bytes / times["compress"] / 1e6, 2 * n_rows * d * 2 / times["copy"] / 1e6
+    back_rate = n_bytes / times["decompress"] / 1e6
     print(f"compress {n_rows} rows d{d} k={kept} {args.dtype}: {rate:.0f} GB/s, {rate / copy_rate:.2f} of copy "
-          f"({copy_rate:.0f} GB/s); append of 32 tokens x {h} heads {times['append'] * 1e3:.1f} us", flush=True)
+          f"({copy_rate:.0f} GB/s); append of 32 tokens x {h} heads {times['append'] * 1e3:.1f} us; "
+          f"decompress {back_rate:.0f} GB/s, {back_rate / copy_rate:.2f} of copy", flush=True)
     return {"op": "compress", "rows": n_rows, "head_dim": d, "kept": kept, "dtype": args.dtype, "milliseconds": times,
-            "gigabytes_per_second": rate, "copy_gigabytes_per_second": copy_rate, "reasons": reasons}
+            "gigabytes_per_second": rate,
+            "decompress_gigabytes_per_second": back_rate, "copy_gigabytes_per_second": copy_rate, "reasons": reasons}
 
 
 def capture(on, args):
@@ -295,6 +308,7 @@ def main():
     parser.add_argument("--dtype", default="f16", choices=["f16", "bf16"])
     parser.add_argument("--page", type=int, default=64)
     parser.add_argument("--tail", type=int, default=0)
+    parser.add_argument("--lengths", action="store_true", help="lengths are read on the GPU, not known beforehand")
     parser.add_argument("--in-order", action="store_true", help="blocks in the order of tokens, not shuffled")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--read", action="store_true", help="time a read of the compressed bytes, too")
@@ -307,7 +321,7 @@ def main():
     if not torch.cuda.is_available():
         sys.exit("bench/gpu.py: PyTorch finds no GPU")
     on = Machine(args.device)
-    on.in_order = args.in_order
+    on.in_order, on.lengths = args.in_order, args.lengths
     results = []
     for name in [x for x in args.set.split(",") if x]:
         for shape in SHAPES[name]:

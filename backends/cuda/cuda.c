@@ -56,6 +56,7 @@ static const struct skv_device_ops device_ops = {
     SKV_DRIVER_OPS,
     .close = skv_driver_close,
     .compress = skv_cuda_compress,
+    .decompress = skv_cuda_decompress,
     .attend = skv_cuda_attend,
     .attend_workspace = skv_cuda_attend_workspace,
     .attend_split = skv_gpu_attend_split,

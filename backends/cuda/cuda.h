@@ -79,27 +79,52 @@ bool skv_cuda_is_replaced(void);
 
 extern const struct skv_driver skv_cuda_driver;
 
-/* ---- attend.c, compress.c: kernels of this backend alone, which leave the rest to the shared ones */
+/* ---- attend.c, compress.c, decompress.c: kernels of this backend alone, which leave the rest to the shared ones */
 
 #define SKV_CUDA_ONE_KERNEL(...) +1
 #define SKV_CUDA_TENSOR_KERNELS (0 SKV_CUDA_TENSOR_VARIANTS(SKV_CUDA_ONE_KERNEL))
 
+#define SKV_CUDA_DECOMPRESS_KERNELS 3
+
+/* What kernels may declare of group memory besides their scratch. */
+#define SKV_CUDA_STATIC_BYTES 1024
+
 struct skv_cuda_tensor_kernel {
     void *function;          /* NULL: the device cannot run it */
-    atomic_ullong occupancy; /* scratch bytes << 8 | groups of a multiprocessor, of the latest launch */
+    atomic_ullong occupancy; /* (scratch bytes << 8 | warps) << 8 | groups of a multiprocessor, of the latest launch */
 };
 
 struct skv_cuda_device {
     struct skv_driver_device base;
     struct skv_cuda_tensor_kernel tensor[SKV_CUDA_TENSOR_KERNELS];
-    void *compress_rows; /* NULL: the device cannot run it */
+    void *compress_rows;                                /* NULL: the device cannot run it */
+    void *decompress_rows[SKV_CUDA_DECOMPRESS_KERNELS]; /* the same */
 };
 
-/* Finds the kernels in an opened device's module. */
+/* ---- attend_cut.c: how the work of a tensor-core kernel is cut into groups */
+
+struct skv_cuda_variant {
+    const char *name;
+    uint32_t head_dim, rows, dtype, stride, apart, chunk_tokens, warps;
+};
+
+struct skv_cuda_cut {
+    uint32_t n_warps, n_groups, n_stages, stage_bytes, scratch_bytes;
+    uint32_t n_row_tiles, groups_of_unit, end_chunks; /* as in struct skv_cuda_attend */
+    uint64_t time;                                    /* an estimate, to compare with others */
+};
+
+/* The cut that should take least; false where the variant cannot do the call. */
+bool skv_cuda_attend_cut(const struct skv_cuda_device *device, const struct skv_attend_params *params,
+                         const struct skv_cuda_variant *variant, struct skv_cuda_cut *cut);
+
+/* Find the kernels in an opened device's module; the second in its entered context. */
 enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device);
+enum skv_status skv_cuda_decompress_open(struct skv_cuda_device *device);
 enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend_params *params,
                                 const struct skv_attend_plan *plan);
 enum skv_status skv_cuda_compress(struct skv_queue *queue, const struct skv_compress_params *params);
+enum skv_status skv_cuda_decompress(struct skv_queue *queue, const struct skv_decompress_params *params);
 uint64_t skv_cuda_attend_workspace(const struct skv_device *device, const struct skv_attend_params *params);
 
 #endif

@@ -7,10 +7,10 @@
 
 #include "backends/gpu/params.h"
 
-/* Warps of a group of the tensor-core attention kernel; tokens of a step of its matrix products, which dense chunks
- * have. */
-#define SKV_CUDA_WARPS 4
+/* Tokens of a step of the tensor-core attention kernel's matrix products, which dense chunks have. */
 #define SKV_CUDA_STEP_ROWS 8
+/* Warps of a group, at least. */
+#define SKV_CUDA_WARPS_MIN 4
 /* Parts of a line, at most. */
 #define SKV_CUDA_PARTS_MAX 1024
 /* Bytes from dense row to dense row in group memory: 16 more than a row has, so that rows start in different banks. */
@@ -18,62 +18,66 @@
 /* Query rows of one tile of the matrix unit. */
 #define SKV_CUDA_TILE_ROWS 4
 
+/* Lanes of a group of the decompression kernels, which are its rows. */
+#define SKV_CUDA_DECOMPRESS_LANES 128
+
 /* The compiled variants: X(name, head_dim, query rows, is bf16, row stride (0: any multiple of 16), distance of a
- * lane's two tokens, tokens of a chunk (a divisor of 32, as pages are multiples of it), groups resident on a
- * multiprocessor). Strides of their own come first: the host takes the first that fits. */
-#define SKV_CUDA_TENSOR_VARIANTS(X)                   \
-    X(d64_m4_f16_s48_a1, 64, 4, 0, 48, 1, 32, 4)      \
-    X(d64_m4_f16_s80_a1, 64, 4, 0, 80, 1, 16, 4)      \
-    X(d64_m4_f16_x_a4, 64, 4, 0, 0, 4, 32, 4)         \
-    X(d64_m4_f16_x_a1, 64, 4, 0, 0, 1, 32, 4)         \
-    X(d64_m4_bf16_x_a4, 64, 4, 1, 0, 4, 32, 4)        \
-    X(d64_m4_bf16_x_a1, 64, 4, 1, 0, 1, 32, 4)        \
-    X(d64_m8_f16_x_a4, 64, 8, 0, 0, 4, 32, 3)         \
-    X(d64_m8_f16_x_a1, 64, 8, 0, 0, 1, 32, 3)         \
-    X(d64_m8_bf16_x_a4, 64, 8, 1, 0, 4, 32, 3)        \
-    X(d64_m8_bf16_x_a1, 64, 8, 1, 0, 1, 32, 3)        \
-    X(d64_m16_f16_x_a4, 64, 16, 0, 0, 4, 16, 3)       \
-    X(d64_m16_f16_x_a1, 64, 16, 0, 0, 1, 16, 3)       \
-    X(d64_m16_bf16_x_a4, 64, 16, 1, 0, 4, 16, 3)      \
-    X(d64_m16_bf16_x_a1, 64, 16, 1, 0, 1, 16, 3)      \
-    X(d128_m4_f16_s96_a4, 128, 4, 0, 96, 4, 32, 3)    \
-    X(d128_m4_f16_s144_a1, 128, 4, 0, 144, 1, 16, 3)  \
-    X(d128_m4_f16_x_a4, 128, 4, 0, 0, 4, 16, 3)       \
-    X(d128_m4_f16_x_a1, 128, 4, 0, 0, 1, 16, 3)       \
-    X(d128_m4_bf16_s96_a4, 128, 4, 1, 96, 4, 32, 3)   \
-    X(d128_m4_bf16_s144_a1, 128, 4, 1, 144, 1, 16, 3) \
-    X(d128_m4_bf16_x_a4, 128, 4, 1, 0, 4, 16, 3)      \
-    X(d128_m4_bf16_x_a1, 128, 4, 1, 0, 1, 16, 3)      \
-    X(d128_m8_f16_s96_a4, 128, 8, 0, 96, 4, 32, 3)    \
-    X(d128_m8_f16_s144_a1, 128, 8, 0, 144, 1, 32, 2)  \
-    X(d128_m8_f16_x_a4, 128, 8, 0, 0, 4, 32, 3)       \
-    X(d128_m8_f16_x_a1, 128, 8, 0, 0, 1, 32, 2)       \
-    X(d128_m8_bf16_x_a4, 128, 8, 1, 0, 4, 32, 3)      \
-    X(d128_m8_bf16_x_a1, 128, 8, 1, 0, 1, 32, 2)      \
-    X(d128_m16_f16_x_a4, 128, 16, 0, 0, 4, 32, 2)     \
-    X(d128_m16_f16_x_a1, 128, 16, 0, 0, 1, 32, 2)     \
-    X(d128_m16_bf16_x_a4, 128, 16, 1, 0, 4, 32, 2)    \
-    X(d128_m16_bf16_x_a1, 128, 16, 1, 0, 1, 32, 2)    \
-    X(d256_m4_f16_x_a4, 256, 4, 0, 0, 4, 16, 2)       \
-    X(d256_m4_f16_x_a1, 256, 4, 0, 0, 1, 16, 2)       \
-    X(d256_m4_bf16_x_a4, 256, 4, 1, 0, 4, 16, 2)      \
-    X(d256_m4_bf16_x_a1, 256, 4, 1, 0, 1, 16, 2)      \
-    X(d256_m8_f16_x_a4, 256, 8, 0, 0, 4, 16, 2)       \
-    X(d256_m8_f16_x_a1, 256, 8, 0, 0, 1, 16, 2)       \
-    X(d256_m8_bf16_x_a4, 256, 8, 1, 0, 4, 16, 2)      \
-    X(d256_m8_bf16_x_a1, 256, 8, 1, 0, 1, 16, 2)
+ * lane's two tokens, tokens of a chunk (a divisor of 32, as pages are multiples of it), warps that a
+ * multiprocessor has registers for: a group has 4 of them, half, or all). */
+#define SKV_CUDA_TENSOR_VARIANTS(X)                    \
+    X(d64_m4_f16_s48_a1, 64, 4, 0, 48, 1, 32, 16)      \
+    X(d64_m4_f16_s80_a1, 64, 4, 0, 80, 1, 16, 16)      \
+    X(d64_m4_f16_x_a4, 64, 4, 0, 0, 4, 32, 16)         \
+    X(d64_m4_f16_x_a1, 64, 4, 0, 0, 1, 32, 16)         \
+    X(d64_m4_bf16_x_a4, 64, 4, 1, 0, 4, 32, 16)        \
+    X(d64_m4_bf16_x_a1, 64, 4, 1, 0, 1, 32, 16)        \
+    X(d64_m8_f16_x_a4, 64, 8, 0, 0, 4, 32, 12)         \
+    X(d64_m8_f16_x_a1, 64, 8, 0, 0, 1, 32, 12)         \
+    X(d64_m8_bf16_x_a4, 64, 8, 1, 0, 4, 32, 12)        \
+    X(d64_m8_bf16_x_a1, 64, 8, 1, 0, 1, 32, 12)        \
+    X(d64_m16_f16_x_a4, 64, 16, 0, 0, 4, 16, 12)       \
+    X(d64_m16_f16_x_a1, 64, 16, 0, 0, 1, 16, 12)       \
+    X(d64_m16_bf16_x_a4, 64, 16, 1, 0, 4, 16, 12)      \
+    X(d64_m16_bf16_x_a1, 64, 16, 1, 0, 1, 16, 12)      \
+    X(d128_m4_f16_s96_a4, 128, 4, 0, 96, 4, 32, 12)    \
+    X(d128_m4_f16_s144_a1, 128, 4, 0, 144, 1, 16, 12)  \
+    X(d128_m4_f16_x_a4, 128, 4, 0, 0, 4, 16, 12)       \
+    X(d128_m4_f16_x_a1, 128, 4, 0, 0, 1, 16, 12)       \
+    X(d128_m4_bf16_s96_a4, 128, 4, 1, 96, 4, 32, 12)   \
+    X(d128_m4_bf16_s144_a1, 128, 4, 1, 144, 1, 16, 12) \
+    X(d128_m4_bf16_x_a4, 128, 4, 1, 0, 4, 16, 12)      \
+    X(d128_m4_bf16_x_a1, 128, 4, 1, 0, 1, 16, 12)      \
+    X(d128_m8_f16_s96_a4, 128, 8, 0, 96, 4, 32, 12)    \
+    X(d128_m8_f16_s144_a1, 128, 8, 0, 144, 1, 32, 8)   \
+    X(d128_m8_f16_x_a4, 128, 8, 0, 0, 4, 32, 12)       \
+    X(d128_m8_f16_x_a1, 128, 8, 0, 0, 1, 32, 8)        \
+    X(d128_m8_bf16_x_a4, 128, 8, 1, 0, 4, 32, 12)      \
+    X(d128_m8_bf16_x_a1, 128, 8, 1, 0, 1, 32, 8)       \
+    X(d128_m16_f16_x_a4, 128, 16, 0, 0, 4, 32, 8)      \
+    X(d128_m16_f16_x_a1, 128, 16, 0, 0, 1, 32, 8)      \
+    X(d128_m16_bf16_x_a4, 128, 16, 1, 0, 4, 32, 8)     \
+    X(d128_m16_bf16_x_a1, 128, 16, 1, 0, 1, 32, 8)     \
+    X(d256_m4_f16_x_a4, 256, 4, 0, 0, 4, 16, 8)        \
+    X(d256_m4_f16_x_a1, 256, 4, 0, 0, 1, 16, 8)        \
+    X(d256_m4_bf16_x_a4, 256, 4, 1, 0, 4, 16, 8)       \
+    X(d256_m4_bf16_x_a1, 256, 4, 1, 0, 1, 16, 8)       \
+    X(d256_m8_f16_x_a4, 256, 8, 0, 0, 4, 16, 8)        \
+    X(d256_m8_f16_x_a1, 256, 8, 0, 0, 1, 16, 8)        \
+    X(d256_m8_bf16_x_a4, 256, 8, 1, 0, 4, 16, 8)       \
+    X(d256_m8_bf16_x_a1, 256, 8, 1, 0, 1, 16, 8)
 
 /* Group memory of the tensor-core attention kernel: for each warp a ring of stages, then each warp's sums, then the
  * plan of each warp's next copies, then the barriers of its stages. */
 struct skv_cuda_attend {
     struct skv_gpu_attend shared;
     skv_u32 n_seqs, n_stages, stage_bytes;
-    skv_u32 n_row_tiles; /* groups of query rows of a KV head, each of which reads the cache for itself */
-    skv_u32 by_unit;     /* 1: a group of the launch for each unit, 0: for each part of the line */
-    skv_u32 reserved;
+    skv_u32 n_row_tiles;    /* groups of query rows of a KV head, each of which reads the cache for itself */
+    skv_u32 groups_of_unit; /* that share a unit; 0: a group has a part of the line */
+    skv_u32 end_chunks;     /* what the end of a unit costs, as chunks of a group */
 };
 
-#define SKV_CUDA_MERGE_BYTES(head_dim, rows) (SKV_CUDA_WARPS * (rows) * ((head_dim)*4 + 8))
+/* Of each warp. */
+#define SKV_CUDA_MERGE_BYTES(head_dim, rows) ((rows) * ((head_dim)*4 + 8))
 #define SKV_CUDA_BARRIER_BYTES 8
 /* 32 chunks of a warp that will be copied: addresses, then words of information. */
 #define SKV_CUDA_COPY_BYTES 32

@@ -163,6 +163,6 @@ enum skv_status skv_driver_enqueue(const struct skv_gpu_launch *launch, void *fu
     .queue_finish = skv_driver_queue_finish, .timer_create = skv_driver_timer_create,                        \
     .timer_destroy = skv_driver_timer_destroy, .timer_mark = skv_driver_timer_mark,                          \
     .timer_read = skv_driver_timer_read, .prune = skv_gpu_prune, .channel_weights = skv_gpu_channel_weights, \
-    .decompress = skv_gpu_decompress, .merge = skv_gpu_merge
+    .merge = skv_gpu_merge
 
 #endif

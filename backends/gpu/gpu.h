@@ -105,11 +105,14 @@ enum skv_status skv_gpu_attend(struct skv_queue *queue, const struct skv_attend_
 uint32_t skv_gpu_attend_split(const struct skv_device *device, const struct skv_attend_params *params);
 enum skv_status skv_gpu_merge(struct skv_queue *queue, const struct skv_merge_params *params);
 
-/* The parts of skv_gpu_compress that a backend's own kernels need, too: the parameters but for the heads, and the spans
- * behind them. */
+/* The parts of skv_gpu_compress and skv_gpu_decompress that a backend's own kernels need, too: the parameters but for
+ * the heads, and all that a kernel takes. */
 struct skv_gpu_compress skv_gpu_compress_args(const struct skv_compress_params *params);
 void skv_gpu_compress_spans(struct skv_gpu_launch *launch, const struct skv_compress_params *params,
                             const struct skv_gpu_compress *args);
+struct skv_gpu_decompress skv_gpu_decompress_args(const struct skv_decompress_params *params);
+void skv_gpu_decompress_spans(struct skv_gpu_launch *launch, const struct skv_decompress_params *params,
+                              const struct skv_gpu_decompress *args);
 
 /* The parts of skv_gpu_attend that a backend's own attention kernels need, too: the parameters but for the heads, the
  * heads of one launch from `first` on (returns how many), and the merging of splits. */

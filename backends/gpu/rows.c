@@ -141,27 +141,39 @@ enum skv_status skv_gpu_compress(struct skv_queue *queue, const struct skv_compr
     return SKV_OK;
 }
 
+struct skv_gpu_decompress skv_gpu_decompress_args(const struct skv_decompress_params *params)
+{
+    const struct skv_layout *layout = params->pool.layout;
+    return (struct skv_gpu_decompress){.out = rows_of(&params->out),
+                                       .pool = skv_gpu_pool_of(&params->pool),
+                                       .n_tokens = params->n_tokens,
+                                       .slots = skv_gpu_offset(params->slot_mapping, 8),
+                                       .first_slot = params->first_slot,
+                                       .has_slots = params->slot_mapping.buffer != NULL,
+                                       .head_dim = layout->head_dim,
+                                       .n_heads = layout->n_kv_heads};
+}
+
+void skv_gpu_decompress_spans(struct skv_gpu_launch *launch, const struct skv_decompress_params *params,
+                              const struct skv_gpu_decompress *args)
+{
+    launch->queue->n_slots = params->pool.n_blocks * params->pool.layout->page_tokens;
+    skv_gpu_arg_value(launch, args, sizeof *args);
+    skv_gpu_arg_buffer(launch, params->pool.pages);
+    skv_gpu_arg_buffer(launch, params->slot_mapping);
+    skv_gpu_arg_buffer(launch, params->out.data);
+    skv_gpu_arg_faults(launch);
+}
+
 enum skv_status skv_gpu_decompress(struct skv_queue *queue, const struct skv_decompress_params *params)
 {
     const struct skv_layout *layout = params->pool.layout;
-    struct skv_gpu_decompress args = {.out = rows_of(&params->out),
-                                      .pool = skv_gpu_pool_of(&params->pool),
-                                      .n_tokens = params->n_tokens,
-                                      .slots = skv_gpu_offset(params->slot_mapping, 8),
-                                      .first_slot = params->first_slot,
-                                      .has_slots = params->slot_mapping.buffer != NULL,
-                                      .head_dim = layout->head_dim,
-                                      .n_heads = layout->n_kv_heads};
-    ((struct skv_gpu_queue *)queue)->n_slots = params->pool.n_blocks * layout->page_tokens;
+    struct skv_gpu_decompress args = skv_gpu_decompress_args(params);
     uint64_t n_items = params->n_tokens * ((layout->head_dim + 31) / 32);
     for (uint32_t first = 0, n; first < layout->n_kv_heads; first += n) {
         n = skv_gpu_heads_of(layout, NULL, layout->n_kv_heads, first, &args.heads);
         struct skv_gpu_launch launch = skv_gpu_launch_begin(queue, SKV_GPU_DECOMPRESS);
-        skv_gpu_arg_value(&launch, &args, sizeof args);
-        skv_gpu_arg_buffer(&launch, params->pool.pages);
-        skv_gpu_arg_buffer(&launch, params->slot_mapping);
-        skv_gpu_arg_buffer(&launch, params->out.data);
-        skv_gpu_arg_faults(&launch);
+        skv_gpu_decompress_spans(&launch, params, &args);
         SKV_TRY(skv_gpu_enqueue(&launch, LANES, ((n_items + LANES - 1) / LANES), n, 1));
     }
     snprintf(queue->last_kernel, sizeof queue->last_kernel, "decompress %s portable", queue->device->backend->name);

@@ -66,6 +66,7 @@ static const struct skv_device_ops device_ops = {
     SKV_DRIVER_OPS,
     .close = skv_driver_close,
     .compress = skv_gpu_compress,
+    .decompress = skv_gpu_decompress,
     .attend = skv_gpu_attend,
     .attend_split = skv_gpu_attend_split,
 };

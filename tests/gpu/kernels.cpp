@@ -14,3 +14,6 @@
 #define EMULATED_VARIANT(name, ...) SKV_EMULATED_KERNEL(skv_kernel_attend_##name);
 SKV_CUDA_TENSOR_VARIANTS(EMULATED_VARIANT)
 SKV_EMULATED_KERNEL(skv_kernel_compress_rows);
+SKV_EMULATED_KERNEL(skv_kernel_decompress_rows_64);
+SKV_EMULATED_KERNEL(skv_kernel_decompress_rows_128);
+SKV_EMULATED_KERNEL(skv_kernel_decompress_rows_256);

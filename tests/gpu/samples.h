@@ -137,8 +137,7 @@ KERNEL(sample_last, 32)(uint *counter, float *parts, float *total SCRATCH)
     SHARED uint is_last;
     if (local_id() == 0) {
         parts[group_x()] = (float)group_x() + 1;
-        device_fence();
-        is_last = fetch_add(counter, 1) + 1 == groups_x();
+        is_last = arrive(counter) + 1 == groups_x();
     }
     group_barrier();
     if (is_last && local_id() == 0) {

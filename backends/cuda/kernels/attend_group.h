@@ -46,36 +46,75 @@ template <class V> DEVICE struct tensor_chunk chunk_of(const struct line_unit *u
 #define DENSE_CHUNK 1u
 #define BAD_CHUNK 2u
 
-/* By one lane: where its chunk lies. */
+/* What is known of a chunk's copies without reading what kernels before may have written. */
+struct copy_plan {
+    const int *k_entry, *v_entry; /* of the block tables */
+    ulong k_at, v_at;             /* bytes within the block, or elements of the tail */
+    uint k_bytes, v_bytes, kind;
+};
+
+/* By one lane, of a chunk of this unit or one behind it. */
 template <class V>
-DEVICE void plan_copy(const struct tensor_group *group, const struct line *line, struct line_unit unit, uint chunk,
-                      uint plan)
+DEVICE struct copy_plan plan_copy(const struct tensor_group *group, const struct line *line, struct line_unit unit,
+                                  uint chunk)
 {
     const struct skv_gpu_attend *p = &group->p->shared;
+    struct copy_plan plan;
     while (chunk >= unit.end)
         line_next<V::C>(line, &unit);
-    uint i_head = unit.i_unit / group->p->n_row_tiles, k_bytes, v_bytes, kind = 0;
+    uint i_head = unit.i_unit / group->p->n_row_tiles;
     struct tensor_chunk what = chunk_of<V>(&unit, chunk);
-    const uchar *k, *v;
     if (what.dense) {
         ulong row =
             (ulong)unit.i_seq * p->tail_seq_stride + what.i_token * p->tail_token_stride + i_head * p->tail_head_stride;
-        k = (const uchar *)(group->k_tail + p->k_tail + row);
-        v = (const uchar *)(group->v_tail + p->v_tail + row);
-        k_bytes = v_bytes = what.n_valid * 2 * V::D;
-        kind = DENSE_CHUNK;
-    } else {
-        ulong entry = (ulong)unit.i_seq * p->block_stride;
-        k = line_page(&p->k_pool, &p->k_heads.head[0], group->k_pages, group->k_blocks + p->k_blocks, entry,
-                      what.i_token, i_head, SKV_GPU_FAULT_K_BLOCK, group->faults);
-        v = line_page(&p->v_pool, &p->v_heads.head[0], group->v_pages, group->v_blocks + p->v_blocks, entry,
-                      what.i_token, i_head, SKV_GPU_FAULT_V_BLOCK, group->faults);
-        k_bytes = what.n_valid * p->k_heads.head[0].row_stride;
-        v_bytes = what.n_valid * p->v_heads.head[0].row_stride;
-        kind = k && v ? 0 : BAD_CHUNK;
+        plan.k_at = p->k_tail + row;
+        plan.v_at = p->v_tail + row;
+        plan.k_bytes = plan.v_bytes = what.n_valid * 2 * V::D;
+        plan.k_entry = plan.v_entry = 0;
+        plan.kind = DENSE_CHUNK;
+        return plan;
     }
-    store_shared4(plan, make_uint4((uint)(ulong)k, (uint)((ulong)k >> 32), (uint)(ulong)v, (uint)((ulong)v >> 32)));
-    store_shared4(plan + 16, make_uint4(k_bytes, v_bytes, kind, 0));
+    const struct skv_gpu_head *k = &p->k_heads.head[0], *v = &p->v_heads.head[0];
+    uint k_page = what.i_token / p->k_pool.page_tokens, v_page = what.i_token / p->v_pool.page_tokens;
+    plan.k_entry = group->k_blocks + p->k_blocks + unit.i_seq * p->block_stride + k_page;
+    plan.v_entry = group->v_blocks + p->v_blocks + unit.i_seq * p->block_stride + v_page;
+    plan.k_at = p->k_pool.offset + i_head * k->page_offset +
+                (what.i_token - k_page * p->k_pool.page_tokens) * (ulong)k->row_stride;
+    plan.v_at = p->v_pool.offset + i_head * v->page_offset +
+                (what.i_token - v_page * p->v_pool.page_tokens) * (ulong)v->row_stride;
+    plan.k_bytes = what.n_valid * k->row_stride;
+    plan.v_bytes = what.n_valid * v->row_stride;
+    plan.kind = 0;
+    return plan;
+}
+
+/* By the same lane: writes down where the chunk is copied from. */
+DEVICE void finish_plan(const struct tensor_group *group, const struct copy_plan *plan, uint at)
+{
+    const struct skv_gpu_attend *p = &group->p->shared;
+    const uchar *k, *v;
+    uint kind = plan->kind;
+    if (kind == DENSE_CHUNK) {
+        k = (const uchar *)(group->k_tail + plan->k_at);
+        v = (const uchar *)(group->v_tail + plan->v_at);
+    } else {
+        /* Both at once, before either is looked at. */
+        int k_block = *plan->k_entry, v_block = *plan->v_entry;
+        k = group->k_pages + plan->k_at + k_block * p->k_pool.block_bytes;
+        v = group->v_pages + plan->v_at + v_block * p->v_pool.block_bytes;
+        if (k_block < 0 || (ulong)k_block >= p->k_pool.n_blocks) {
+            report(group->faults, SKV_GPU_FAULT_K_BLOCK, (ulong)(plan->k_entry - (group->k_blocks + p->k_blocks)));
+            k = 0;
+            kind = BAD_CHUNK;
+        }
+        if (v_block < 0 || (ulong)v_block >= p->v_pool.n_blocks) {
+            report(group->faults, SKV_GPU_FAULT_V_BLOCK, (ulong)(plan->v_entry - (group->v_blocks + p->v_blocks)));
+            v = 0;
+            kind = BAD_CHUNK;
+        }
+    }
+    store_shared4(at, make_uint4((uint)(ulong)k, (uint)((ulong)k >> 32), (uint)(ulong)v, (uint)((ulong)v >> 32)));
+    store_shared4(at + 16, make_uint4(plan->k_bytes, plan->v_bytes, kind, 0));
 }
 
 template <class V>

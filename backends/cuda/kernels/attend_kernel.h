@@ -8,8 +8,8 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
 {
     const struct skv_gpu_attend *p = &group->p->shared;
     constexpr uint C = V::C;
-    uint warp = local_id() / 32, lane = local_id() % 32, n_stages = group->p->n_stages;
-    uint stage_bytes = group->p->stage_bytes;
+    uint warp = local_id() / 32, lane = local_id() % 32, n_warps = local_size() / 32;
+    uint n_stages = group->p->n_stages, stage_bytes = group->p->stage_bytes;
     release_next_kernel();
     struct tensor_places<V> at;
     find_places<V>(V::STRIDE ? V::STRIDE : p->k_heads.head[0].row_stride,
@@ -20,33 +20,29 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
     bulk_barriers_ready();
     warp_barrier();
 
-    await_kernels();
+    /* What does not depend on the kernels before is done while they still run. */
     struct line_unit unit;
-    uint begin = 0, end;
-    if (group->p->by_unit) {
-        line_unit_of_group<C>(line, &unit);
-        end = unit.end;
-    } else {
-        line_measure<C>(line);
-        if (group_x() >= parts_of(line))
-            return;
-        begin = part_begin(line, group_x());
-        end = part_begin(line, group_x() + 1);
-        line_find<C>(line, begin, &unit);
-    }
+    uint begin = 0, end = 0;
+    bool early = !has_lengths(line);
+    if (!early)
+        await_kernels();
+    if (!find_part<C>(line, &unit, &begin, &end))
+        return;
+    struct copy_plan first;
+    uint planned = begin + warp + lane * n_warps;
+    if (planned < end)
+        first = plan_copy<V>(group, line, unit, planned);
+    if (early)
+        await_kernels();
+    if (planned < end)
+        finish_plan(group, &first, plans + lane * SKV_CUDA_COPY_BYTES);
+    warp_barrier();
     /* Chunk `next` is to be copied next, i_copy is its place in the plan. */
-    uint i_copy = 32, parity = 0;
-    for (uint s = 0, next = begin + warp; s < n_stages && next < end; s++, next += SKV_CUDA_WARPS, i_copy++) {
-        if (i_copy == 32) {
-            i_copy = 0;
-            if (next + lane * SKV_CUDA_WARPS < end)
-                plan_copy<V>(group, line, unit, next + lane * SKV_CUDA_WARPS, plans + lane * SKV_CUDA_COPY_BYTES);
-            warp_barrier();
-        }
+    uint i_copy = 0, parity = 0;
+    for (uint next = begin + warp; i_copy < n_stages && next < end; next += n_warps, i_copy++)
         if (lane == 0)
-            start_copy<V>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, ring + s * stage_bytes,
-                          barriers + s * SKV_CUDA_BARRIER_BYTES);
-    }
+            start_copy<V>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, ring + i_copy * stage_bytes,
+                          barriers + i_copy * SKV_CUDA_BARRIER_BYTES);
     uint base = ring, barrier = barriers;
     for (uint chunk = begin + warp;; line_next<C>(line, &unit)) {
         uint i_head = unit.i_unit / group->p->n_row_tiles, first_row = unit.i_unit % group->p->n_row_tiles * V::ROWS;
@@ -61,7 +57,7 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
                 for (int c = 0; c < 4; c++)
                     state.sums[t][w][c] = 0;
         }
-        for (; chunk < unit_end; chunk += SKV_CUDA_WARPS) {
+        for (; chunk < unit_end; chunk += n_warps) {
             uint n_valid = C;
             bool dense = false;
             bulk_wait(barrier, parity);
@@ -77,13 +73,15 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
             else
                 attend_records<V>(p, &at, &queries, base, n_valid, &state);
             warp_barrier();
-            uint next = chunk + n_stages * SKV_CUDA_WARPS;
+            uint next = chunk + n_stages * n_warps;
             if (next < end) {
                 if (i_copy == 32) {
                     i_copy = 0;
-                    if (next + lane * SKV_CUDA_WARPS < end)
-                        plan_copy<V>(group, line, unit, next + lane * SKV_CUDA_WARPS,
-                                     plans + lane * SKV_CUDA_COPY_BYTES);
+                    planned = next + lane * n_warps;
+                    if (planned < end) {
+                        struct copy_plan plan = plan_copy<V>(group, line, unit, planned);
+                        finish_plan(group, &plan, plans + lane * SKV_CUDA_COPY_BYTES);
+                    }
                     warp_barrier();
                 }
                 if (lane == 0)
@@ -104,17 +102,18 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
     }
 }
 
-#define TENSOR_KERNEL(name, head_dim, rows, bf16, stride, apart, chunk, groups)                                   \
-    KERNEL_RESIDENT(skv_kernel_attend_##name, 32 * SKV_CUDA_WARPS, groups)                                        \
+#define TENSOR_KERNEL(name, head_dim, rows, bf16, stride, apart, chunk, warps)                                    \
+    KERNEL_RESIDENT(skv_kernel_attend_##name, 32 * warps, 1)                                                      \
     (const struct skv_cuda_attend args, const uchar *q, const uchar *k_pages, const uchar *v_pages,               \
      const int *k_blocks, const int *v_blocks, const int *cache_lens, const int *tail_lens, const ushort *k_tail, \
      const ushort *v_tail, const float *sinks, float *part_sums, float *part_scales, uchar *out, float *lse,      \
      volatile uint *faults, uint *arrivals)                                                                       \
     {                                                                                                             \
         SCRATCH_ADDRESS(scratch);                                                                                 \
-        uint warp = local_id() / 32, sums_at = scratch + SKV_CUDA_WARPS * args.n_stages * args.stage_bytes;       \
-        uint plans = sums_at + SKV_CUDA_MERGE_BYTES(head_dim, rows),                                              \
-             barriers = plans + SKV_CUDA_WARPS * SKV_CUDA_PLAN_BYTES;                                             \
+        uint warp = local_id() / 32, n_warps = local_size() / 32;                                                 \
+        uint sums_at = scratch + n_warps * args.n_stages * args.stage_bytes;                                      \
+        uint plans = sums_at + n_warps * SKV_CUDA_MERGE_BYTES(head_dim, rows),                                    \
+             barriers = plans + n_warps * SKV_CUDA_PLAN_BYTES;                                                    \
         struct tensor_group group = {&args,                                                                       \
                                      q,                                                                           \
                                      k_pages,                                                                     \

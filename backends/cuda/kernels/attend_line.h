@@ -2,8 +2,11 @@
  *
  * The line of chunks of the tensor-core attention kernel: where each chunk lies, and who computes it. The line runs
  * through sequences, in each through units (a KV head and one group of query rows), in each through the chunks of its
- * records and then of its tail. A unit without tokens has one empty chunk, so that its results are written too. The
- * line is cut into parts, one for each group of the launch, by shapes and lengths alone, so that results repeat bit for
+ * records and then of its tail. A unit without tokens has one empty chunk, so that its results are written too.
+ *
+ * Where the host knows all lengths, each unit is the work of as many groups of the launch, which share it evenly. Else
+ * the line is cut into parts of equal cost, one for each group: a unit costs its chunks, and what it takes to end it,
+ * which is as if it had some chunks more. Either way shapes and lengths alone decide, so that results repeat bit for
  * bit.
  */
 
@@ -18,7 +21,7 @@ struct line {
     const struct skv_cuda_attend *p;
     const int *cache_lens, *tail_lens;
     volatile uint *faults;
-    uint n_chunks;
+    uint cost;    /* of all units */
     uint n_units; /* of a sequence */
 };
 
@@ -41,13 +44,18 @@ DEVICE void line_lengths(const struct line *line, uint i_seq, uint *n_cached, ui
                                        line->faults);
 }
 
-template <int C> DEVICE uint chunks_of_seq(const struct line *line, uint i_seq)
+DEVICE bool has_lengths(const struct line *line)
+{
+    return line->p->shared.has_cache_lens || line->p->shared.has_tail_lens;
+}
+
+template <int C> DEVICE uint cost_of_seq(const struct line *line, uint i_seq)
 {
     uint n_cached, n_tail;
     if (i_seq >= line->p->n_seqs)
         return 0;
     line_lengths(line, i_seq, &n_cached, &n_tail);
-    return line->n_units * chunks_of<C>(n_cached, n_tail);
+    return line->n_units * (chunks_of<C>(n_cached, n_tail) + line->p->end_chunks);
 }
 
 /* The sum over the lanes up to this one. */
@@ -61,36 +69,43 @@ DEVICE uint sum_of_lanes(uint x)
     return x;
 }
 
-/* Parts of the line, of which none is empty: where lengths are less than they could be, fewer than the groups of the
- * launch. */
+/* Parts of the line: where lengths are less than they could be, fewer than the groups of the launch. */
 DEVICE uint parts_of(const struct line *line)
 {
-    return min(groups_x(), (line->n_chunks + SKV_CUDA_WARPS - 1) / SKV_CUDA_WARPS);
+    uint n_warps = local_size() / WARP_LANES;
+    return min(groups_x(), (line->cost + n_warps - 1) / n_warps);
 }
 
 template <int C> DEVICE void line_measure(struct line *line)
 {
-    if (!line->p->shared.has_cache_lens && !line->p->shared.has_tail_lens) {
-        line->n_chunks = line->p->n_seqs * chunks_of_seq<C>(line, 0);
+    if (!has_lengths(line)) {
+        line->cost = line->p->n_seqs * cost_of_seq<C>(line, 0);
     } else {
-        line->n_chunks = 0;
+        line->cost = 0;
         for (uint first = 0; first < line->p->n_seqs; first += 32)
-            line->n_chunks += shuffle(sum_of_lanes(chunks_of_seq<C>(line, first + local_id() % 32)), 31);
+            line->cost += shuffle(sum_of_lanes(cost_of_seq<C>(line, first + local_id() % 32)), 31);
     }
 }
 
-/* The unit of a chunk. All lanes ask for the same. */
-template <int C> DEVICE void line_find(const struct line *line, uint chunk, struct line_unit *unit)
+/* The costs of all that comes before a chunk of the unit. */
+DEVICE uint cost_before(const struct line *line, const struct line_unit *unit, uint chunk)
+{
+    return chunk + line->p->end_chunks * (unit->i_seq * line->n_units + unit->i_unit);
+}
+
+/* The unit in whose costs `at` lies, and the chunk there: unit->end where the unit has only its end left. All lanes ask
+ * for the same. */
+template <int C> DEVICE uint line_find(const struct line *line, uint at, struct line_unit *unit)
 {
     uint before = 0;
-    if (!line->p->shared.has_cache_lens && !line->p->shared.has_tail_lens) {
-        uint n = chunks_of_seq<C>(line, 0);
-        unit->i_seq = chunk / n;
+    if (!has_lengths(line)) {
+        uint n = cost_of_seq<C>(line, 0);
+        unit->i_seq = at / n;
         before = unit->i_seq * n;
     } else {
         for (uint first = 0;; first += 32) {
-            uint own = chunks_of_seq<C>(line, first + local_id() % 32), up_to = before + sum_of_lanes(own);
-            uint beyond = lane_ballot(up_to > chunk);
+            uint own = cost_of_seq<C>(line, first + local_id() % 32), up_to = before + sum_of_lanes(own);
+            uint beyond = lane_ballot(up_to > at);
             if (beyond) {
                 uint i = 31 - leading_zeros(beyond & (0 - beyond));
                 unit->i_seq = first + i;
@@ -101,20 +116,12 @@ template <int C> DEVICE void line_find(const struct line *line, uint chunk, stru
         }
     }
     line_lengths(line, unit->i_seq, &unit->n_cached, &unit->n_tail);
-    uint n = chunks_of<C>(unit->n_cached, unit->n_tail);
-    unit->i_unit = (chunk - before) / n;
-    unit->begin = before + unit->i_unit * n;
+    uint n = chunks_of<C>(unit->n_cached, unit->n_tail), cost = n + line->p->end_chunks;
+    unit->i_unit = (at - before) / cost;
+    before += unit->i_unit * cost;
+    unit->begin = before - cost_before(line, unit, 0);
     unit->end = unit->begin + n;
-}
-
-/* A line of the group's own unit only. */
-template <int C> DEVICE void line_unit_of_group(struct line *line, struct line_unit *unit)
-{
-    unit->i_seq = group_x() / line->n_units;
-    unit->i_unit = group_x() % line->n_units;
-    line_lengths(line, unit->i_seq, &unit->n_cached, &unit->n_tail);
-    unit->begin = 0;
-    unit->end = line->n_chunks = chunks_of<C>(unit->n_cached, unit->n_tail);
+    return unit->begin + min(at - before, n);
 }
 
 template <int C> DEVICE void line_next(const struct line *line, struct line_unit *unit)
@@ -131,32 +138,63 @@ template <int C> DEVICE void line_next(const struct line *line, struct line_unit
     unit->end += n;
 }
 
-DEVICE const uchar *line_page(const struct skv_gpu_pool *pool, const struct skv_gpu_head *head, const uchar *pages,
-                              const int *blocks, ulong i_entry, uint token, uint i_head, uint fault,
-                              volatile uint *faults)
+/* amount * x / n where x is at most n, which is at most SKV_CUDA_PARTS_MAX. */
+DEVICE uint share_of(uint amount, uint x, uint n)
 {
-    uint i_page = token / pool->page_tokens, i_slot = token % pool->page_tokens;
-    int i_block = blocks[i_entry + i_page];
-    if (i_block < 0 || (ulong)i_block >= pool->n_blocks) {
-        report(faults, fault, i_entry + i_page);
-        return 0;
+    return amount / n * x + amount % n * x / n;
+}
+
+/* The chunks of the group's part, and the unit of the first. False: nothing is left for it. */
+template <int C> DEVICE bool find_part(struct line *line, struct line_unit *unit, uint *begin, uint *end)
+{
+    uint of_unit = line->p->groups_of_unit, x = group_x();
+    if (of_unit) {
+        uint i = x / of_unit;
+        unit->i_seq = i / line->n_units;
+        unit->i_unit = i % line->n_units;
+        line_lengths(line, unit->i_seq, &unit->n_cached, &unit->n_tail);
+        unit->begin = 0;
+        unit->end = chunks_of<C>(unit->n_cached, unit->n_tail);
+        *begin = share_of(unit->end, x % of_unit, of_unit);
+        *end = share_of(unit->end, x % of_unit + 1, of_unit);
+        return true;
     }
-    return pages + pool->offset + i_block * pool->block_bytes + i_head * head->page_offset +
-           (ulong)i_slot * head->row_stride;
+    line_measure<C>(line);
+    uint n_parts = parts_of(line);
+    if (x >= n_parts)
+        return false;
+    *end = line->cost - line->p->end_chunks * line->n_units * line->p->n_seqs;
+    if (x + 1 < n_parts)
+        *end = line_find<C>(line, share_of(line->cost, x + 1, n_parts), unit);
+    *begin = line_find<C>(line, share_of(line->cost, x, n_parts), unit);
+    if (*begin >= *end)
+        return false;
+    if (*begin == unit->end)
+        line_next<C>(line, unit);
+    return true;
 }
 
-/* Where the part of group x begins, and whose part a chunk is in. */
-DEVICE uint part_begin(const struct line *line, uint x)
+/* The part in which costs of the line lie. */
+DEVICE uint part_of(const struct line *line, uint at)
 {
-    /* n_chunks * x / n_parts, of which the second product has few bits. */
     uint n_parts = parts_of(line);
-    return line->n_chunks / n_parts * x + line->n_chunks % n_parts * x / n_parts;
+    if (at < 0xffffffffu / SKV_CUDA_PARTS_MAX - 1)
+        return ((at + 1) * n_parts - 1) / line->cost;
+    return (uint)((((ulong)at + 1) * n_parts - 1) / line->cost);
 }
 
-DEVICE uint part_of(const struct line *line, uint chunk)
+/* The groups that share a unit, and whether the first of them has come from another unit. */
+struct unit_parts {
+    uint first, n;
+    bool first_is_last;
+};
+
+DEVICE struct unit_parts parts_of_unit(const struct line *line, const struct line_unit *unit)
 {
-    uint n_parts = parts_of(line);
-    if (chunk < 0xffffffffu / SKV_CUDA_PARTS_MAX - 1)
-        return ((chunk + 1) * n_parts - 1) / line->n_chunks;
-    return (uint)((((ulong)chunk + 1) * n_parts - 1) / line->n_chunks);
+    uint of_unit = line->p->groups_of_unit;
+    if (of_unit)
+        return {group_x() / of_unit * of_unit, of_unit, false};
+    uint begin = cost_before(line, unit, unit->begin), first = part_of(line, begin);
+    return {first, part_of(line, cost_before(line, unit, unit->end - 1)) - first + 1,
+            begin > share_of(line->cost, first, parts_of(line)) + line->p->end_chunks};
 }

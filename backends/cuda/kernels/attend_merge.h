@@ -39,7 +39,7 @@ template <class V> DEVICE void leave_sums(const struct tensor_group *group, stru
 {
     constexpr uint ROWS = V::ROWS;
     uint warp = local_id() / 32, lane = local_id() % 32, i = lane / 4, j = lane % 4;
-    uint scales_at = group->sums_at + SKV_CUDA_WARPS * ROWS * V::D * 4;
+    uint scales_at = group->sums_at + local_size() / 32 * ROWS * V::D * 4;
     for (int t = 0; t < V::TILES; t++) {
         float total = state->total[t];
         total += shuffle_xor(total, 1);
@@ -67,19 +67,17 @@ template <class V>
 DEVICE float4 sum_of_warps(const struct tensor_group *group, uint row, uint c, float *most, float *total)
 {
     constexpr uint ROWS = V::ROWS;
-    uint scales_at = group->sums_at + SKV_CUDA_WARPS * ROWS * V::D * 4;
-    float own[SKV_CUDA_WARPS];
+    uint n_warps = local_size() / 32, scales_at = group->sums_at + n_warps * ROWS * V::D * 4 + row * 8;
     float4 sum = make_four(0, 0, 0, 0);
     *most = LOWEST;
     *total = 0;
-    for (uint w = 0; w < SKV_CUDA_WARPS; w++) {
-        own[w] = as_float(load_shared(scales_at + (w * ROWS + row) * 8));
-        *most = fmaxf(*most, own[w]);
-    }
-    for (uint w = 0; w < SKV_CUDA_WARPS; w++) {
-        float factor = exp2_fast(own[w] - *most);
+    for (uint w = 0; w < n_warps; w++)
+        *most = fmaxf(*most, as_float(load_shared(scales_at + w * ROWS * 8)));
+    for (uint w = 0; w < n_warps; w++) {
+        uint2 scale = load_shared2(scales_at + w * ROWS * 8);
+        float factor = exp2_fast(as_float(scale.x) - *most);
         uint4 x = load_shared4(group->sums_at + ((w * ROWS + row) * V::D + c) * 4);
-        *total = fmaf(factor, as_float(load_shared(scales_at + (w * ROWS + row) * 8 + 4)), *total);
+        *total = fmaf(factor, as_float(scale.y), *total);
         add_scaled(&sum, factor, make_four(as_float(x.x), as_float(x.y), as_float(x.z), as_float(x.w)));
     }
     return sum;
@@ -92,25 +90,26 @@ DEVICE ulong slot_of_part(uint x, bool is_last)
 }
 
 /* Loads of a lane under way at once. */
-#define PARTS_AT_ONCE 8
+#define PARTS_AT_ONCE 16
 
-/* Channels from c on of a row of the parts from `first` on, of the unit's n_parts. */
+/* Channels from c on of a row of the unit's parts from `first` on. */
 template <class V>
-DEVICE void load_parts(const struct tensor_group *group, uint first_part, uint n_parts, bool first_is_last, uint row,
-                       uint c, uint first, float4 (&part)[PARTS_AT_ONCE])
+DEVICE void load_parts(const struct tensor_group *group, const struct unit_parts *parts, uint row, uint c, uint first,
+                       float4 (&part)[PARTS_AT_ONCE])
 {
 #pragma unroll
     for (uint k = 0; k < PARTS_AT_ONCE; k++) {
-        uint y = min(first + k, n_parts - 1);
-        ulong from = slot_of_part(first_part + y, y == 0 && first_is_last) * V::ROWS + row;
-        part[k] = load_fresh4((const float4 *)(group->part_sums + from * V::D + c));
+        uint y = first + k;
+        ulong from = slot_of_part(parts->first + y, y == 0 && parts->first_is_last) * V::ROWS + row;
+        part[k] =
+            y < parts->n ? load_fresh4((const float4 *)(group->part_sums + from * V::D + c)) : make_four(0, 0, 0, 0);
     }
 }
 
 /* By 32 lanes: the sum over the parts of a unit, in their order. */
 template <class V>
-DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, uint n_parts, bool first_is_last,
-                           uint row, uint c, float *most, float *total)
+DEVICE float4 sum_of_parts(const struct tensor_group *group, const struct unit_parts *parts, uint row, uint c,
+                           float *most, float *total)
 {
     constexpr uint ROWS = V::ROWS;
     uint lane = local_id() % 32;
@@ -118,13 +117,13 @@ DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, ui
     *most = LOWEST;
     *total = 0;
     /* Loads come in the order of the text. */
-    for (uint first = 0; first < n_parts; first += 32) {
-        uint n = min(32u, n_parts - first), x = first + min(lane, n - 1);
-        ulong slot = slot_of_part(first_part + x, x == 0 && first_is_last) * ROWS + row;
+    for (uint first = 0; first < parts->n; first += 32) {
+        uint n = min(32u, parts->n - first), x = first + min(lane, n - 1);
+        ulong slot = slot_of_part(parts->first + x, x == 0 && parts->first_is_last) * ROWS + row;
         float own = load_fresh(group->part_scales + 2 * slot),
               own_total = load_fresh(group->part_scales + 2 * slot + 1);
         float4 part[PARTS_AT_ONCE];
-        load_parts<V>(group, first_part, n_parts, first_is_last, row, c, first, part);
+        load_parts<V>(group, parts, row, c, first, part);
         own = lane < n ? own : LOWEST;
         own_total = lane < n ? own_total : 0;
         float batch = own;
@@ -137,7 +136,7 @@ DEVICE float4 sum_of_parts(const struct tensor_group *group, uint first_part, ui
         sum = make_four(sum.x * before, sum.y * before, sum.z * before, sum.w * before);
         for (uint i = 0; i < n; i += PARTS_AT_ONCE) {
             if (i)
-                load_parts<V>(group, first_part, n_parts, first_is_last, row, c, first + i, part);
+                load_parts<V>(group, parts, row, c, first + i, part);
 #pragma unroll
             for (uint k = 0; k < PARTS_AT_ONCE; k++) {
                 float scale = i + k < n ? shuffle(factor, i + k) : 0;
@@ -156,15 +155,10 @@ DEVICE void end_unit(const struct tensor_group *group, const struct line *line, 
 {
     constexpr uint ROWS = V::ROWS;
     SHARED uint last;
-    uint warp = local_id() / 32, lane = local_id() % 32;
+    uint warp = local_id() / 32, lane = local_id() % 32, n_warps = local_size() / 32;
     uint i_head = unit->i_unit / group->p->n_row_tiles, first_row = unit->i_unit % group->p->n_row_tiles * ROWS;
-    uint n_rows = min(ROWS, group->p->shared.group - first_row), first_part = 0, n_parts = 1;
-    bool first_is_last = false;
-    if (!group->p->by_unit) {
-        first_part = part_of(line, unit->begin);
-        n_parts = part_of(line, unit->end - 1) - first_part + 1;
-        first_is_last = unit->begin > part_begin(line, first_part);
-    }
+    uint n_rows = min(ROWS, group->p->shared.group - first_row);
+    struct unit_parts parts = parts_of_unit(line, unit);
     group_barrier();
     leave_sums<V>(group, state);
     group_barrier();
@@ -172,36 +166,34 @@ DEVICE void end_unit(const struct tensor_group *group, const struct line *line, 
     constexpr uint PIECES = (V::D + 127) / 128;
     const uint channel = 4 * lane % V::D;
     const bool has_channel = 4 * lane < V::D;
-    for (uint x = warp; x < n_rows * PIECES; x += SKV_CUDA_WARPS) {
+    for (uint x = warp; x < n_rows * PIECES; x += n_warps) {
         uint row = x / PIECES, c = x % PIECES * 128 + channel;
         float most, total;
         float4 sum = sum_of_warps<V>(group, row, c, &most, &total);
-        if (n_parts == 1) {
+        if (parts.n == 1) {
             if (has_channel)
                 write_result(group, unit->i_seq, i_head, first_row + row, c, sum, most, total);
         } else {
-            ulong slot = slot_of_part(group_x(), group_x() == first_part && first_is_last) * ROWS + row;
+            ulong slot = slot_of_part(group_x(), group_x() == parts.first && parts.first_is_last) * ROWS + row;
             if (has_channel)
                 *(float4 *)(group->part_sums + slot * V::D + c) = sum;
             if (lane < 2)
                 group->part_scales[2 * slot + lane] = lane ? total : most;
         }
     }
-    if (n_parts == 1)
+    if (parts.n == 1)
         return;
-    device_fence();
     group_barrier();
     if (local_id() == 0) {
-        last = fetch_add(group->arrivals + first_part, 1) == n_parts - 1;
-        device_fence();
+        last = arrive(group->arrivals + parts.first) == parts.n - 1;
         if (last)
-            group->arrivals[first_part] = 0;
+            group->arrivals[parts.first] = 0;
     }
     group_barrier();
-    for (uint x = warp; last && x < n_rows * PIECES; x += SKV_CUDA_WARPS) {
+    for (uint x = warp; last && x < n_rows * PIECES; x += n_warps) {
         uint row = x / PIECES, c = x % PIECES * 128 + channel;
         float most, total;
-        float4 sum = sum_of_parts<V>(group, first_part, n_parts, first_is_last, row, c, &most, &total);
+        float4 sum = sum_of_parts<V>(group, &parts, row, c, &most, &total);
         if (has_channel)
             write_result(group, unit->i_seq, i_head, first_row + row, c, sum, most, total);
     }

@@ -20,4 +20,5 @@
 
 #include "attend_kernel.h"
 #include "compress_rows.h"
+#include "decompress_rows.h"
 #endif

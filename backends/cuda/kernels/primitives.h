@@ -133,6 +133,16 @@ template <int OFFSET, uint MASK> DEVICE uint load_shared16_if(uint at, uint bits
                  : "r"(at), "r"(bits), "n"(OFFSET), "n"(MASK));
     return x;
 }
+/* Where bits & MASK is not 0, the 16 bits at *at, which moves on by 2; else 0. */
+template <uint MASK> DEVICE uint take_shared16_if(uint *at, uint bits)
+{
+    uint x;
+    asm volatile("{.reg .pred p; .reg .b32 t; and.b32 t, %2, %3; setp.ne.u32 p, t, 0; mov.b32 %0, 0;"
+                 "@p ld.shared.u16 %0, [%1]; @p add.u32 %1, %1, 2;}"
+                 : "=&r"(x), "+r"(*at)
+                 : "r"(bits), "n"(MASK));
+    return x;
+}
 /* Where bits & MASK is not 0, stores the low 16 bits of x at *at and moves *at on by 2. */
 template <uint MASK> DEVICE void append_shared16_if(uint *at, uint bits, uint x)
 {
@@ -205,14 +215,13 @@ DEVICE void bulk_after_stores()
 
 /* ---- between groups */
 
-/* What the group wrote before is seen by a group that reads after it saw the lane's next atomic. */
-DEVICE void device_fence()
+/* Adds 1 and returns what was there. What the lane's group wrote before its last barrier is seen by lanes that pass a
+ * barrier of their group after one of them has found here that this group arrived. */
+DEVICE uint arrive(uint *at)
 {
-    __threadfence();
-}
-DEVICE uint fetch_add(uint *at, uint x)
-{
-    return atomicAdd(at, x);
+    uint before;
+    asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(at) : "memory");
+    return before;
 }
 /* Reads memory that another group has written during this launch. */
 DEVICE float load_fresh(const float *at)

@@ -119,6 +119,12 @@ template <int OFFSET, uint MASK> DEVICE uint load_shared16_if(uint at, uint bits
 {
     return bits & MASK ? load_shared16(at + OFFSET, at_line) : 0;
 }
+template <uint MASK> DEVICE uint take_shared16_if(uint *at, uint bits, SKV_PLACE)
+{
+    uint x = load_shared16_if<0, MASK>(*at, bits, at_line);
+    *at += bits & MASK ? 2 : 0;
+    return x;
+}
 template <uint MASK> DEVICE void append_shared16_if(uint *at, uint bits, uint x, SKV_PLACE)
 {
     if (bits & MASK) {
@@ -179,12 +185,9 @@ DEVICE void bulk_after_stores()
 
 /* ---- between groups, which run one after another */
 
-DEVICE void device_fence() {}
-DEVICE uint fetch_add(uint *at, uint x)
+DEVICE uint arrive(uint *at)
 {
-    uint old = *at;
-    *at = old + x;
-    return old;
+    return (*at)++;
 }
 DEVICE float load_fresh(const float *at)
 {
