@@ -20,7 +20,7 @@
 #define MEETING_OF_EACH 1
 /* The end of a group, in warps; the start of another once one has ended. */
 #define END_WARPS 3
-#define NEXT_GROUP 8
+#define NEXT_GROUP 40
 /* What the end of a unit costs within a part of the line, in channels of each warp. */
 #define END_CHANNELS 8192
 
@@ -129,7 +129,7 @@ bool skv_cuda_attend_cut(const struct skv_cuda_device *device, const struct skv_
                                    divide_up(params->max_tail_tokens, SKV_CUDA_STEP_ROWS),
                         .n_units = (uint64_t)params->n_seqs * params->n_kv_heads * cut.n_row_tiles,
                         .n_multiprocessors = device->base.facts.compute_units};
-    bool is_known = !params->cache_lens.buffer && !params->tail_lens.buffer;
+    bool are_alike = params->n_seqs == 1 || (!params->cache_lens.buffer && !params->tail_lens.buffer);
     *best = (struct skv_cuda_cut){0};
     if (work.of_unit == 0)
         work.of_unit = 1;
@@ -141,7 +141,7 @@ bool skv_cuda_attend_cut(const struct skv_cuda_device *device, const struct skv_
         if (variant->warps % parts || work.resident == 0)
             continue;
         try_shared(&work, variant, cut, 1, best);
-        if (is_known) {
+        if (are_alike) {
             uint64_t most = (uint64_t)work.resident * work.n_multiprocessors / work.n_units;
             uint64_t one_chunk = divide_up(work.of_unit, cut.n_warps);
             try_shared(&work, variant, cut, most, best);

@@ -4,10 +4,10 @@
  * through sequences, in each through units (a KV head and one group of query rows), in each through the chunks of its
  * records and then of its tail. A unit without tokens has one empty chunk, so that its results are written too.
  *
- * Where the host knows all lengths, each unit is the work of as many groups of the launch, which share it evenly. Else
- * the line is cut into parts of equal cost, one for each group: a unit costs its chunks, and what it takes to end it,
- * which is as if it had some chunks more. Either way shapes and lengths alone decide, so that results repeat bit for
- * bit.
+ * Where the host knows that all units are alike, each is the work of as many groups of the launch, which share it
+ * evenly. Else the line is cut into parts of equal cost, one for each group: a unit costs its chunks, and what it takes
+ * to end it, which is as if it had some chunks more. Either way shapes and lengths alone decide, so that results repeat
+ * bit for bit.
  */
 
 /* A unit's place in the line. */
@@ -144,6 +144,12 @@ DEVICE uint share_of(uint amount, uint x, uint n)
     return amount / n * x + amount % n * x / n;
 }
 
+/* Of those that share a unit: one without a chunk has nothing to do. */
+DEVICE uint groups_with_chunks(const struct line *line, const struct line_unit *unit)
+{
+    return min(line->p->groups_of_unit, unit->end - unit->begin);
+}
+
 /* The chunks of the group's part, and the unit of the first. False: nothing is left for it. */
 template <int C> DEVICE bool find_part(struct line *line, struct line_unit *unit, uint *begin, uint *end)
 {
@@ -155,9 +161,10 @@ template <int C> DEVICE bool find_part(struct line *line, struct line_unit *unit
         line_lengths(line, unit->i_seq, &unit->n_cached, &unit->n_tail);
         unit->begin = 0;
         unit->end = chunks_of<C>(unit->n_cached, unit->n_tail);
-        *begin = share_of(unit->end, x % of_unit, of_unit);
-        *end = share_of(unit->end, x % of_unit + 1, of_unit);
-        return true;
+        uint n = groups_with_chunks(line, unit), own = x % of_unit;
+        *begin = share_of(unit->end, own, n);
+        *end = share_of(unit->end, own + 1, n);
+        return own < n;
     }
     line_measure<C>(line);
     uint n_parts = parts_of(line);
@@ -193,7 +200,7 @@ DEVICE struct unit_parts parts_of_unit(const struct line *line, const struct lin
 {
     uint of_unit = line->p->groups_of_unit;
     if (of_unit)
-        return {group_x() / of_unit * of_unit, of_unit, false};
+        return {group_x() / of_unit * of_unit, groups_with_chunks(line, unit), false};
     uint begin = cost_before(line, unit, unit->begin), first = part_of(line, begin);
     return {first, part_of(line, cost_before(line, unit, unit->end - 1)) - first + 1,
             begin > share_of(line->cost, first, parts_of(line)) + line->p->end_chunks};
