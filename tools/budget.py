@@ -3,10 +3,14 @@
 """What AMD kernels take of the hardware, and whether anything spills: a Markdown table for docs.
 
 budget.py [--allow sgpr-spills,reserved-scratch] [--most] CODE-OBJECT...
+budget.py --loop CODE-OBJECT...
 
 Ends with 1 where registers spill, private memory is read or written, or some is reserved. --allow lets pass spills of
 scalars, which go to lanes of vector registers, and memory that is reserved but that no instruction uses. --most makes
-one row for each target, of the largest numbers of its kernels."""
+one row for each target, of the largest numbers of its kernels. Kernels for matrix units must have their instructions,
+and no group memory but what the host asks for, which they take to start at 0.
+
+--loop, which needs numpy, interprets the kernels for matrix units and prints what a channel costs in the long run."""
 
 import argparse
 import re
@@ -60,15 +64,37 @@ def complaints(numbers, allowed=()):
     return found
 
 
+def matrix_complaints(name, numbers):
+    """The same of kernels for matrix units."""
+    if not re.search(r"_w\d+_", name):
+        return []
+    found = [] if numbers["matrix"] else ["no matrix instruction"]
+    return found + ([f"{numbers['LDS']} bytes of group memory of its own"] if numbers["LDS"] else [])
+
+
+def print_loops(paths):
+    import loop  # pylint: disable=import-outside-toplevel
+    print("| target | kernel | of vectors | and scalars | and waits |")
+    print("|---|---|---:|---:|---:|")
+    for path in paths:
+        for kernel in loop.matrix_kernels(path):
+            print(f"| {CodeObject(path).target} | {kernel[0]} |",
+                  " | ".join(f"{n:.2f}" for n in reversed(loop.per_channel(path, *kernel))), "|")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--allow", default="", help=" or ".join(ALLOWABLE) + ", or both with a comma between")
     parser.add_argument("--most", action="store_true", help="the largest numbers of each target")
+    parser.add_argument("--loop", action="store_true", help="instructions of a lane for a channel that it expands")
     parser.add_argument("paths", nargs="+", metavar="CODE-OBJECT")
     options = parser.parse_args()
     allowed = [name for name in options.allow.split(",") if name]
     if set(allowed) - set(ALLOWABLE):
         parser.error(f"--allow takes {', '.join(ALLOWABLE)}")
+    if options.loop:
+        print_loops(options.paths)
+        return 0
     columns = [*REGISTERS, "instructions", *COUNTED]
     print("| target | kernel |", " | ".join(columns), "|")
     print("|---|---|" + "---:|" * len(columns))
@@ -78,7 +104,8 @@ def main():
         for target, name, numbers in most_of(rows) if options.most else rows:
             print(f"| {target} | {name} |", " | ".join(str(numbers[column]) for column in columns), "|")
         for target, name, numbers in rows:
-            failures += [f"{target} {name}: {text}" for text in complaints(numbers, allowed)]
+            failures += [f"{target} {name}: {text}"
+                         for text in complaints(numbers, allowed) + matrix_complaints(name, numbers)]
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures else 0

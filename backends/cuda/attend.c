@@ -44,23 +44,12 @@ static uint32_t apart_of(uint32_t stride)
     return stride / 4 % 16 == 8 ? 4 : 1;
 }
 
-static bool is_aligned(struct skv_span span)
-{
-    return skv_driver_address(span) % 16 == 0;
-}
-
 static bool is_cache_fit(const struct skv_attend_params *params)
 {
     const struct skv_layout *k = params->k_pool.layout, *v = params->v_pool.layout;
     return k->form == SKV_FIXED && v->form == SKV_FIXED && k->uniform && v->uniform &&
-           k->head[0].row_stride % 16 == 0 && v->head[0].row_stride % 16 == 0 && is_aligned(params->k_pool.pages) &&
-           is_aligned(params->v_pool.pages);
-}
-
-static bool is_tail_fit(const struct skv_attend_params *params)
-{
-    return is_aligned(params->k_tail) && is_aligned(params->v_tail) && params->tail_seq_stride % 8 == 0 &&
-           params->tail_token_stride % 8 == 0 && params->tail_head_stride % 8 == 0;
+           k->head[0].row_stride % 16 == 0 && v->head[0].row_stride % 16 == 0 &&
+           skv_driver_is_aligned(params->k_pool.pages) && skv_driver_is_aligned(params->v_pool.pages);
 }
 
 static uint32_t group_of(const struct skv_attend_params *params)
@@ -78,9 +67,8 @@ static uint32_t rows_of(const struct skv_attend_params *params)
 
 static bool is_call_fit(const struct skv_attend_params *params)
 {
-    return params->n_new == 1 && !params->window && !params->split_tokens && !(params->softcap > 0) &&
-           params->q_dtype == params->dtype && params->scale > 0 &&
-           (!params->max_cache_tokens || is_cache_fit(params)) && (!params->max_tail_tokens || is_tail_fit(params));
+    return skv_driver_is_plain_decode(params) && !params->split_tokens &&
+           (!params->max_cache_tokens || is_cache_fit(params));
 }
 
 /* The variant for a call and how it is cut, or -1. */

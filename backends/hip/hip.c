@@ -67,7 +67,7 @@ static const struct skv_device_ops device_ops = {
     .close = skv_driver_close,
     .compress = skv_gpu_compress,
     .decompress = skv_gpu_decompress,
-    .attend = skv_gpu_attend,
+    .attend = skv_hip_attend,
     .attend_split = skv_gpu_attend_split,
 };
 
@@ -77,14 +77,19 @@ static enum skv_status open_device(uint32_t i_device, const struct skv_device_pa
     SKV_REQUIRE(!params->native_context, SKV_ERROR_INVALID_ARGUMENT,
                 "params->native_context is 0x%" PRIx64 "; it must be 0, since a HIP device has one context",
                 params->native_context);
-    struct skv_driver_device *own = skv_alloc(sizeof *own);
+    struct skv_hip_device *own = skv_alloc(sizeof *own);
     if (!own)
         return skv_fail(SKV_ERROR_OUT_OF_MEMORY, "no memory for a device object");
     struct skv_driver_facts facts;
     struct skv_device_info info = {0};
     describe_facts(i_device, &facts, &info);
-    SKV_TRY(skv_driver_open(own, &skv_hip_driver, &device_ops, &facts, &info, (int)i_device, skv_hip_image, 0));
-    *device = &own->base.base;
+    SKV_TRY(skv_driver_open(&own->base, &skv_hip_driver, &device_ops, &facts, &info, (int)i_device, skv_hip_image, 0));
+    enum skv_status status = skv_hip_attend_open(own);
+    if (status != SKV_OK) {
+        skv_driver_close(&own->base.base.base);
+        return status;
+    }
+    *device = &own->base.base.base;
     return SKV_OK;
 }
 

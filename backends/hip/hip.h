@@ -6,6 +6,7 @@
 #define SKV_HIP_H
 
 #include "backends/gpu/driver.h"
+#include "backends/hip/params.h"
 
 /* ---- loader.c: libamdhip64, opened at run time. Declared here, so that no ROCm is needed to build. hipError_t,
  * hipDevice_t and enumerations are int, handles are pointers. hipDeviceProp_t is left alone: its layout changed. */
@@ -63,6 +64,21 @@ bool skv_hip_is_replaced(void);
 /* ---- driver.c: the same as the neutral table */
 
 extern const struct skv_driver skv_hip_driver;
+
+/* ---- attend.c: kernels of this backend alone, which leave the rest to the shared ones */
+
+#define SKV_HIP_ONE_KERNEL(...) +1
+#define SKV_HIP_MATRIX_KERNELS (0 SKV_HIP_MATRIX_VARIANTS(SKV_HIP_ONE_KERNEL))
+
+struct skv_hip_device {
+    struct skv_driver_device base;
+    void *matrix[SKV_HIP_MATRIX_KERNELS]; /* NULL: the device cannot run it */
+};
+
+/* Finds the kernels in an opened device's module. */
+enum skv_status skv_hip_attend_open(struct skv_hip_device *device);
+enum skv_status skv_hip_attend(struct skv_queue *queue, const struct skv_attend_params *params,
+                               const struct skv_attend_plan *plan);
 
 /* ---- targets.c: what a bundle of code objects (tools/bundle.py) was built for */
 

@@ -14,7 +14,8 @@ class Problem:
     """Caches of lengths `cached`, tails of lengths `tails`, one of each for every sequence."""
 
     def __init__(self, seed, dtype, cached, tails, *, head_dim=64, kept=24, n_kv_heads=2, group=2, n_new=1,
-                 ragged=False, window=0, sink_tokens=0, softcap=0.0, sinks=False, n_splits=1):
+                 ragged=False, window=0, sink_tokens=0, softcap=0.0, sinks=False, n_splits=1,
+                 q_dtype=None):
         random = np.random.default_rng(seed)
         self.dtype, self.head_dim, self.kept, self.n_kv_heads, self.group = dtype, head_dim, kept, n_kv_heads, group
         self.n_new, self.n_q_heads, self.n_seqs = n_new, n_kv_heads * group, len(cached)
@@ -23,7 +24,9 @@ class Problem:
         self.cached, self.tails = cached, tails
         self.sinks = random.normal(size=self.n_q_heads).astype(np.float32) if sinks else None
         self.out_shape = (self.n_seqs, n_new, self.n_q_heads, head_dim)
-        self.q = random.normal(size=self.out_shape).astype(np.float32) * 2
+        q = random.normal(size=self.out_shape).astype(np.float32) * 2
+        self.q_dtype = C["SKV_F32"] if q_dtype is None else q_dtype
+        self.q = q if q_dtype is None else self._bits(q)
         pages = [max(divide_up(n, 32), 1) for n in cached]
         self.block_stride = max(pages)
         self.pools, self.dense = [], []
@@ -59,7 +62,9 @@ class Problem:
                 tail[i_seq, :n] = self._rows(random, n)
 
     def _rows(self, random, n):
-        x = random.normal(size=(n, self.n_kv_heads, self.head_dim)).astype(np.float32)
+        return self._bits(random.normal(size=(n, self.n_kv_heads, self.head_dim)).astype(np.float32))
+
+    def _bits(self, x):
         if self.dtype == C["SKV_BF16"]:
             return (x.view(np.uint32) >> 16).astype(np.uint16)
         return x.astype(np.float16).view(np.uint16)
@@ -80,13 +85,16 @@ class Problem:
             q_token_stride=self.n_q_heads * d, q_head_stride=d, tail_seq_stride=self.max_tail * row,
             tail_token_stride=row, tail_head_stride=d, window=self.window, sink_tokens=self.sink_tokens,
             split_tokens=32 * divide_up(n_tokens, 32 * self.n_splits), n_splits=self.n_splits, n_new=self.n_new,
-            n_q_heads=self.n_q_heads, group=self.group, dtype=self.dtype, q_dtype=C["SKV_F32"], has_cache_lens=1,
+            n_q_heads=self.n_q_heads, group=self.group, dtype=self.dtype, q_dtype=self.q_dtype, has_cache_lens=1,
             has_tail_lens=1, has_softcap=int(self.softcap > 0), pieces=pieces, scale=self.scale, softcap=self.softcap,
             k_heads=self.pools[0].heads(0), v_heads=self.pools[1].heads(0), merge=merge)
         return args, 2 * pieces | 1
 
     def expected(self):
+        """out and lse, then what they may be off by (FORMAT.md section 9)."""
         out, lse = np.zeros(self.out_shape), np.zeros(self.out_shape[:-1])
+        out_bound, lse_bound = np.zeros(out.shape), np.zeros(lse.shape)
+        queries = self.q.astype(np.float64) if self.q.dtype == np.float32 else reference.values(self.q, self.dtype)
         for i_seq in range(self.n_seqs):
             n = self.tails[i_seq]
             k, v = (np.concatenate([reference.values(dense[i_seq], self.dtype),
@@ -101,7 +109,10 @@ class Problem:
                 for head in range(self.n_q_heads):
                     kv = head // self.group
                     sink = None if self.sinks is None else float(self.sinks[head])
-                    out[i_seq, i_new, head], lse[i_seq, i_new, head] = reference.attend(
-                        self.q[i_seq, i_new, head].astype(np.float64), k[:, kv], v[:, kv], seen, self.scale,
-                        self.softcap, sink)
-        return out, lse
+                    at = i_seq, i_new, head
+                    out[at], lse[at] = reference.attend(queries[at], k[:, kv], v[:, kv], seen, self.scale, self.softcap,
+                                                        sink)
+                    out_bound[at], lse_bound[at] = reference.attend_bound(
+                        queries[at], k[:, kv], v[:, kv], seen, self.scale, self.softcap, sink, self.dtype, out[at],
+                        lse[at])
+        return out, lse, out_bound, lse_bound

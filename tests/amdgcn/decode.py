@@ -107,9 +107,9 @@ class Instruction:
 
     def writer(self, i, kind):
         """Destination i, with the modifiers of results."""
-        keep = self.get("dst_sel", "DWORD")
-        if keep != "DWORD":
-            raise Unknown(f"dst_sel:{keep}")
+        part = self.get("dst_sel", "DWORD")
+        if part != "DWORD":
+            return part_writer(self.operands[i], part, self.get("dst_unused", "UNUSED_PAD"), kind)
         if self.get("op_sel", None) and kind[1:] == "16" and self.modifiers["op_sel"][-1]:
             raise Unknown("op_sel of a destination")
         write = operands.lanes_writer(self.operands[i], kind, self.keeps_high)
@@ -135,6 +135,21 @@ class Instruction:
     def is_plain(self):
         """Whether a ufunc may write its result straight into the register."""
         return not self.sdwa and not any(n in self.modifiers for n in ("clamp", "mul", "div", "op_sel", *MOVES))
+
+
+def part_writer(text, part, unused, kind):
+    """SDWA: a byte or a half of a register; the rest becomes 0 or stays."""
+    if unused not in ("UNUSED_PAD", "UNUSED_PRESERVE"):
+        raise Unknown(f"dst_unused:{unused}")
+    size = 8 if part.startswith("BYTE") else 16
+    shift, limit = np.uint32(int(part[-1]) * size), np.uint32((1 << size) - 1)
+    read, write = operands.lanes(text, "u32"), operands.lanes_writer(text, "u32")
+
+    def written(w, x):
+        bits = np.asarray(x, operands.TYPES[kind]).view(f"u{int(kind[1:]) // 8}").astype(np.uint32)
+        word = (bits & limit) << shift
+        write(w, word | read(w) & ~(limit << shift) if unused == "UNUSED_PRESERVE" else word)
+    return written
 
 
 def chosen_part(text, choice, kind):

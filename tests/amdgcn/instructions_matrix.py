@@ -53,18 +53,23 @@ def accumulator(text, n):
     return lambda w: [w.f[index + i].copy() for i in range(n)]
 
 
-def fragment(text, n_words, is_bf16):
+def fragment(text, n_words, is_bf16, flushes=False):
     index = operands.vector_index(text)
-    return lambda w: np.concatenate([halves_of(w.u[index + i], is_bf16) for i in range(n_words)], -1)
+    least = 2.0 ** (-126 if is_bf16 else -14)
+
+    def read(w):
+        x = np.concatenate([halves_of(w.u[index + i], is_bf16) for i in range(n_words)], -1)
+        return np.where(np.abs(x) < least, 0, x) if flushes else x
+    return read
 
 
 def mfma(size, depth, is_bf16):
     """size x size results, size x depth sources: lane l has row l % size of a source, and of the depth the
-    (l / size)-th part. Results: 4 rows of a column at a time."""
+    (l / size)-th part. Results: 4 rows of a column at a time. CDNA 2 takes subnormal sources as 0."""
     def build(ins):
         per_lane = depth * size // 64
         n_results = size * size // 64
-        a, b = (fragment(ins.operands[i], per_lane // 2, is_bf16) for i in (1, 2))
+        a, b = (fragment(ins.operands[i], per_lane // 2, is_bf16, ins.target == "gfx90a") for i in (1, 2))
         c, out = accumulator(ins.operands[3], n_results), operands.vector_index(ins.operands[0])
         lane = np.arange(64)
         k = (lane // size * per_lane)[:, None] + np.arange(per_lane)

@@ -105,25 +105,45 @@ class Device:
         lanes = 64 if variant <= 64 else 128
         tile = 32 if variant <= 128 else 16 if variant <= 256 else 8
         args, scratch_words = problem.arguments()
+        n_chunks = divide_up(problem.n_new * problem.group, m)
+        return self._attend(problem, f"skv_kernel_attend_d{variant}_m{m}", n_chunks, lanes, args, args,
+                            2 * tile * scratch_words * 4)
+
+    def attend_matrix(self, problem):
+        """The same by the kernel for matrix units (backends/hip/attend.c)."""
+        d, lanes, tile = problem.head_dim, self.machine.lanes, C["SKV_HIP_TILE"]
+        args, _ = problem.arguments()
+        pieces = divide_up(d // 8 + 8 * args.pieces, C["SKV_HIP_PIECE"])
+        records, dense_stride = tile * (16 * pieces + 8), d // 8 + 2 * d + 8
+        most = C["SKV_HIP_DENSE_ROWS_MAX"]
+        dense_rows = most if dense_stride * most + 16 <= records else most // 2
+        area = 16 * divide_up(max(records, dense_stride * dense_rows + 16), 16)
+        waves = C["SKV_HIP_WAVES"]
+        areas, sums = waves * 2 * area + 2 * d + 32, waves * tile * 8 + tile * (d + 1) * 4
+        queries = tile * (2 * d + 16) if lanes == 32 else 0
+        whole = params.make("attend", "hip", shared=args, area_bytes=area, dense_rows=dense_rows)
+        name = "bf16" if problem.dtype == C["SKV_BF16"] else "f16"
+        return self._attend(problem, f"skv_kernel_attend_w{lanes}_d{d}_{name}", divide_up(problem.group, tile),
+                            waves * lanes, whole, args, C["SKV_HIP_TABLE_BYTES"] + queries + max(areas, sums))
+
+    def _attend(self, problem, kernel, n_chunks, lanes, args, shared, scratch_bytes):
         out = self.give("out", np.full(problem.out_shape, np.nan, np.float32), True)
         lse = self.give("lse", np.full(problem.out_shape[:-1], np.nan, np.float32), True)
         n_rows = problem.n_seqs * problem.n_new * problem.n_q_heads
         split = problem.n_splits > 1
         part_out, part_lse = 0, 0
         if split:
-            part_out = self.give("partial out", np.full((problem.n_splits, n_rows, d), np.nan, np.float32), True)
+            part_out = self.give("partial out", np.full((problem.n_splits, n_rows, problem.head_dim), np.nan,
+                                                        np.float32), True)
             part_lse = self.give("partial lse", np.full((problem.n_splits, n_rows), np.nan, np.float32), True)
         sinks = self.give_optional("sinks", problem.sinks)
         given = [self.give(name, getattr(problem, name)) for name in ("q", "k_pages", "v_pages", "k_blocks", "v_blocks",
                                                                       "cache_lens", "tail_lens", "k_tail", "v_tail")]
-        n_chunks = divide_up(problem.n_new * problem.group, m)
-        self.machine.launch(f"skv_kernel_attend_d{variant}_m{m}",
-                            (problem.n_kv_heads * n_chunks, problem.n_splits, problem.n_seqs), lanes,
-                            [args, *given, sinks, part_out, part_lse, out, lse, self.faults],
-                            2 * tile * scratch_words * 4)
+        self.machine.launch(kernel, (problem.n_kv_heads * n_chunks, problem.n_splits, problem.n_seqs), lanes,
+                            [args, *given, sinks, part_out, part_lse, out, lse, self.faults], scratch_bytes)
         if split:
             self.machine.launch("skv_kernel_merge", (n_rows, 1, 1), LANES,
-                                [args.merge, part_out, part_lse, sinks, out, lse])
+                                [shared.merge, part_out, part_lse, sinks, out, lse])
         return (self.take(out, np.float32, problem.out_shape).astype(np.float64),
                 self.take(lse, np.float32, problem.out_shape[:-1]).astype(np.float64))
 

@@ -73,6 +73,7 @@ class Program:
         self.index = {address: i for i, (address, _, _) in enumerate(self.lines)}
         self.code = [self._maker(i) for i in range(len(self.lines))]
         self.met = set()
+        self.counts = None
 
     def instruction(self, i):
         address, size, text = self.lines[i]
@@ -82,9 +83,27 @@ class Program:
         def make(w):
             instruction = self.instruction(i)
             self.met.update(part.mnemonic for part in instruction.pair or (instruction,))
-            self.code[i] = build(instruction)
+            self.code[i] = build(instruction) if self.counts is None else self._counted(i, build(instruction))
             return self.code[i](w)
         return make
+
+    def count(self):
+        """From the start on: how often each mnemonic was run, which is asked for when all is done."""
+        self.counts = [0] * len(self.lines)
+
+        def counted():
+            found = {}
+            for n, (_, _, text) in zip(self.counts, self.lines):
+                mnemonic = text.split()[0]
+                found[mnemonic] = found.get(mnemonic, 0) + n
+            return found
+        return counted
+
+    def _counted(self, i, run):
+        def counting(w):
+            self.counts[i] += 1
+            return run(w)
+        return counting
 
     def unknown(self):
         """Instructions that no table has, of all that the kernel could meet."""

@@ -6,6 +6,7 @@ import re
 
 from toolchain import ROOT
 
+PARAMS = ("backends/gpu/params.h", "backends/hip/params.h")
 SCALARS = {"skv_u32": ctypes.c_uint32, "skv_u64": ctypes.c_uint64, "float": ctypes.c_float}
 
 
@@ -17,8 +18,9 @@ def _constants():
     found = {}
     for path in ("include/skv/base.h", "include/skv/layout.h", "include/skv/ops.h"):
         found |= {name: int(value) for name, value in re.findall(r"\b(SKV_\w+) = (\d+)", _text(path))}
-    for name, value in re.findall(r"#define (SKV_GPU_\w+) (\w+)\n", _text("backends/gpu/params.h")):
-        found[name] = int(value.rstrip("u"), 0)
+    for path in PARAMS:
+        for name, value in re.findall(r"#define (SKV_\w+) (\w+)\n", _text(path)):
+            found[name] = int(value.rstrip("u"), 0)
     return found
 
 
@@ -27,7 +29,8 @@ CONSTANTS = _constants()
 
 def _structures():
     found = {}
-    for name, body in re.findall(r"struct (skv_gpu_\w+) \{(.*?)\n\};", _text("backends/gpu/params.h"), re.S):
+    text = "".join(_text(path) for path in PARAMS)
+    for name, body in re.findall(r"struct (skv_\w+) \{(.*?)\n\};", text, re.S):
         fields = []
         for kind, names in re.findall(r"((?:struct )?\w+) ([^;]+);", body):
             kind = SCALARS.get(kind) or found[kind.split()[1]]
@@ -41,9 +44,9 @@ def _structures():
 STRUCTURES = _structures()
 
 
-def make(name, **values):
+def make(name, family="gpu", **values):
     """A structure of zeros but for these; nested ones are given as dictionaries."""
-    made = STRUCTURES[f"skv_gpu_{name}"]()
+    made = STRUCTURES[f"skv_{family}_{name}"]()
     _set(made, values)
     return made
 
@@ -52,6 +55,8 @@ def _set(structure, values):
     for field, value in values.items():
         if isinstance(value, dict):
             _set(getattr(structure, field), value)
+        elif isinstance(value, ctypes.Structure):
+            setattr(structure, field, value)
         elif isinstance(value, list):
             for i, row in enumerate(value):
                 _set(getattr(structure, field)[i], row)

@@ -100,3 +100,13 @@ def attend(q, k, v, seen, scale, softcap=0.0, sink=None):
     weights = np.exp(x - most)
     total = weights.sum() + (0 if sink is None else np.exp(sink - most))
     return weights @ v[seen] / total, most + np.log(total)
+
+
+def attend_bound(q, k, v, seen, scale, softcap, sink, dtype, out, lse):
+    """What binary32 results of one query head may be off by; `out` and `lse` are exact. Like attend() for the rest."""
+    u, w = 2.0 ** -24, 2.0 ** (-8 if dtype == 2 else -11)
+    size = abs(scale) * (np.abs(k[seen]) @ np.abs(q)).max(initial=0) + softcap
+    e = 2 * (len(q) + 16) * u * size + (seen.sum() + 64) * u + w
+    of_v = attend(q, k, np.abs(v), seen, scale, softcap, sink)[0]
+    out_bound = 2 * e * of_v + u * np.abs(out) + 2.0 ** -100 * (1 + np.abs(v).max(initial=0))
+    return out_bound, e + 4 * u * (0 if np.isinf(lse) else abs(lse)) + u

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The portable attention kernel against binary64."""
+"""The attention kernels against binary64."""
 
 import numpy as np
 
+import loop
 from attention import Problem
 from launches import C, Device
 from support import TargetCase
@@ -16,7 +17,7 @@ class Attend(TargetCase):
     def check(self, problem, m, schedule="forward"):
         device = Device(self.path("kernels"), schedule)
         out, lse = device.attend(problem, m)
-        want_out, want_lse = problem.expected()
+        want_out, want_lse, _, _ = problem.expected()
         np.testing.assert_allclose(out, want_out, rtol=LIMIT, atol=LIMIT)
         np.testing.assert_allclose(lse, want_lse, rtol=LIMIT, atol=LIMIT)
         for kind in ("CACHE_LEN", "TAIL_LEN", "K_BLOCK", "V_BLOCK"):
@@ -47,3 +48,41 @@ class Attend(TargetCase):
     def test_other_head_dims(self):
         self.check(Problem(8, F16, [20], [3], head_dim=40, n_kv_heads=1), 4)
         self.check(Problem(9, BF16, [20], [15], head_dim=128, kept=40, n_kv_heads=1), 4)
+
+
+class Matrix(TargetCase):
+    """Kernels for matrix units, within the bound of FORMAT.md."""
+
+    def check(self, dtype, *problem, schedule="forward", bad_block=None, **options):
+        device = Device(self.path("kernels"), schedule)
+        kernels = {found[1:]: found[0] for found in loop.matrix_kernels(self.path("kernels"))}
+        if (128, dtype) not in kernels:
+            self.assertTrue(self.target in ("gfx906", "gfx1030") or (self.target, dtype) == ("gfx90a", F16))
+            return
+        problem = Problem(*problem[:1], dtype, *problem[1:], head_dim=128, q_dtype=dtype, **options)
+        if bad_block is not None:
+            for table, dense in zip((problem.k_blocks, problem.v_blocks), problem.dense):
+                table[0, bad_block // 32] = 1000
+                dense[0][bad_block:bad_block + 32] = 0
+        out, lse = device.attend_matrix(problem)
+        want_out, want_lse, out_bound, lse_bound = problem.expected()
+        excess = np.abs(out - want_out) - out_bound
+        self.assertLessEqual(excess.max(), 0, f"out at {np.unravel_index(excess.argmax(), excess.shape)}")
+        np.testing.assert_array_less(np.abs(lse - want_lse)[np.isfinite(want_lse)], lse_bound[np.isfinite(want_lse)])
+        np.testing.assert_array_equal(np.isfinite(lse), np.isfinite(want_lse))
+        for kind in ("CACHE_LEN", "TAIL_LEN", "K_BLOCK", "V_BLOCK"):
+            found = bad_block // 32 if bad_block is not None and "BLOCK" in kind else C["SKV_GPU_NO_FAULT"]
+            self.assertEqual(device.fault(kind), found, kind)
+
+    def test_cache_and_tail(self):
+        for dtype, schedule in ((F16, "forward"), (BF16, 3)):
+            self.check(dtype, 21, [70], [5], schedule=schedule, kept=40, group=4, n_kv_heads=1)
+
+    def test_larger_records_and_splits(self):
+        self.check(BF16, 22, [100, 0], [9, 0], kept=64, group=2, n_splits=2, sinks=True)
+
+    def test_more_rows_than_a_tile(self):
+        self.check(F16, 23, [17], [0], kept=88, group=17, n_kv_heads=1, schedule="reverse")
+
+    def test_a_bad_block_is_empty(self):
+        self.check(BF16, 24, [80], [1], bad_block=32, kept=40, group=1, n_kv_heads=1)

@@ -165,17 +165,27 @@ class Lanes(TargetCase):
         np.testing.assert_array_equal(got[:, 4].copy().view(np.float32),
                                       (wide[:, 0] * b[:, 1] + wide[:, 1]).astype(np.float32))
 
-    def test_matrix(self):
+    def multiply(self, name, a, b):
         device = Device(self.path("matrices"))
-        if "test_matrix" not in device.machine.code.kernels:
+        out = device.give("out", np.zeros((16, 16), np.float32), True)
+        device.machine.launch(name, (1, 1, 1), device.machine.lanes, [device.give("a", a), device.give("b", b), out])
+        return device.take(out, np.float32, (16, 16))
+
+    def test_matrix(self):
+        if "test_matrix_f16" not in Device(self.path("matrices")).machine.code.kernels:
             self.skipTest(f"{self.target} has no matrix instructions")
         random = np.random.default_rng(10)
         a, b = (random.normal(size=(16, 16)).astype(np.float16) for _ in range(2))
-        out = device.give("out", np.zeros((16, 16), np.float32), True)
-        device.machine.launch("test_matrix", (1, 1, 1), device.machine.lanes,
-                              [device.give("a", a), device.give("b", b), out])
-        np.testing.assert_allclose(device.take(out, np.float32, (16, 16)), a.astype(float) @ b.T.astype(float),
+        np.testing.assert_allclose(self.multiply("test_matrix_f16", a, b), a.astype(float) @ b.T.astype(float),
                                    rtol=1e-6, atol=1e-5)
+        tiny = np.full((16, 16), 2.0 ** -20, np.float16)
+        want = 0 if self.target == "gfx90a" else b.astype(float).sum(1)[None] * 2.0 ** -20
+        np.testing.assert_allclose(self.multiply("test_matrix_f16", tiny, b), want * np.ones((16, 16)), rtol=1e-5,
+                                   atol=1e-10)
+        a, b = (random.normal(size=(16, 16)).astype(np.float32).view(np.uint32) & 0xFFFF0000 for _ in range(2))
+        np.testing.assert_allclose(
+            self.multiply("test_matrix_bf16", *((x >> 16).astype(np.uint16) for x in (a, b))),
+            a.view(np.float32).astype(float) @ b.view(np.float32).T.astype(float), rtol=1e-6, atol=1e-5)
 
 
 class Checks(TargetCase):

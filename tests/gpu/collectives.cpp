@@ -34,4 +34,20 @@ uint64_t ballot(bool x, place at)
     return w.ballot_result;
 }
 
+uint32_t sum_before(uint32_t x, unsigned n, place at)
+{
+    warp_data &w = own_warp();
+    unsigned i = own_lane();
+    w.operand[i] = x;
+    w.source[i] = n;
+    meet_warp(
+        "sum_before",
+        [](warp_data &all, unsigned n_lanes) {
+            for (unsigned k = 0; k < n_lanes; k++)
+                all.result[k] = k % all.source[0] ? all.result[k - 1] + all.operand[k - 1] : 0;
+        },
+        at);
+    return w.result[i];
+}
+
 } // namespace emulator

@@ -94,6 +94,7 @@ struct warp_data {
     float a[16][16], b[16][8], c[MAX_WARP_LANES][4], d[MAX_WARP_LANES][4];
     uint64_t a_bits[16][4], b_bits[8][4];
     uint32_t count[MAX_WARP_LANES][4];
+    float rows[2][16][16], columns[2][16][16], tile[MAX_WARP_LANES][8];
 };
 warp_data &own_warp();
 unsigned own_lane(); /* in its warp */
@@ -102,6 +103,8 @@ void meet_warp(const char *what, void (*complete)(warp_data &, unsigned n_lanes)
 
 uint32_t shuffle(uint32_t x, unsigned source, place at);
 uint64_t ballot(bool x, place at);
+/* Over those of the lane's n that come before it. */
+uint32_t sum_before(uint32_t x, unsigned n, place at);
 
 /* ---- the end of everything */
 

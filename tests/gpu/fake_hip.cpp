@@ -165,7 +165,12 @@ EXPORT hipModuleUnload(module *m)
 EXPORT hipModuleGetFunction(function **out, module *m, const char *name)
 {
     BEGIN_ON_DEVICE;
-    code result = find_function(out, m, name);
+    /* What is there for RDNA 4 alone has a longer name. */
+    code result = NOT_FOUND;
+    if (major_number() == 12)
+        result = find_function(out, m, (std::string(name) + "_rdna4").c_str());
+    if (result == NOT_FOUND)
+        result = find_function(out, m, name);
     if (!result)
         (*out)->shared_bytes_max = GROUP_BYTES;
     return result;

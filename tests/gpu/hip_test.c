@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "backends/hip/hip.h"
+#include "tests/gpu/hip_choice_test.h"
 
 #define FUNCTIONS(X)                                                       \
     X(hipInit, (unsigned))                                                 \
@@ -349,8 +350,8 @@ int main(int argc, char **argv)
         return 2;
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_devices),      cmocka_unit_test(test_strangers),
                                        cmocka_unit_test(test_capture),      cmocka_unit_test(test_targets),
-                                       cmocka_unit_test(test_architecture), cmocka_unit_test(test_image),
-                                       cmocka_unit_test(test_unfit)};
+                                       cmocka_unit_test(test_architecture), cmocka_unit_test(test_choice),
+                                       cmocka_unit_test(test_image),        cmocka_unit_test(test_unfit)};
     size_t n_tests = sizeof tests / sizeof tests[0];
     if (skv_hip_image_end - skv_hip_image <= 64) {
         print_message("# without test_image and test_unfit: this build has no code objects\n");

@@ -100,4 +100,56 @@ void count_bits(uint32_t (&d)[4], const uint32_t *a, const uint32_t *b, unsigned
         d[i] = w.count[own][i] + c[i];
 }
 
+/* Of lane l: row l % 16 of a, column l % 16 of b, c and d. */
+static void multiply_sources(warp_data &w, const float (&rows)[16][16], const float (&columns)[16][16],
+                             unsigned n_lanes, unsigned n_results, unsigned step, unsigned apart)
+{
+    for (unsigned l = 0; l < n_lanes; l++)
+        for (unsigned i = 0; i < n_results; i++) {
+            const float *row = rows[l / 16 * apart + i * step], *column = columns[l % 16];
+            float sum = 0;
+            for (unsigned k = 0; k < 16; k++)
+                sum += row[k] * column[k];
+            w.tile[l][i] += sum;
+        }
+}
+
+static void multiply_cdna(warp_data &w, unsigned n_lanes)
+{
+    multiply_sources(w, w.rows[0], w.columns[0], n_lanes, 4, 1, 4);
+}
+
+static void multiply_rdna3(warp_data &w, unsigned n_lanes)
+{
+    if (memcmp(w.rows[0], w.rows[1], sizeof w.rows[0]) || memcmp(w.columns[0], w.columns[1], sizeof w.columns[0]))
+        die(place::here(), "WMMA of RDNA 3: the halves of the wave have different sources");
+    multiply_sources(w, w.rows[0], w.columns[0], n_lanes, 8, 2, 1);
+}
+
+static void multiply_rdna4(warp_data &w, unsigned n_lanes)
+{
+    multiply_sources(w, w.rows[0], w.columns[0], n_lanes, 8, 1, 8);
+}
+
+void multiply_tile(float *c, const uint32_t *a, const uint32_t *b, matrix_family family, bool is_bf16, place at)
+{
+    static const struct {
+        const char *name;
+        void (*complete)(warp_data &, unsigned);
+        unsigned n_words, n_results;
+    } families[] = {{"mfma", multiply_cdna, 2, 4}, {"wmma", multiply_rdna3, 8, 8}, {"wmma", multiply_rdna4, 4, 8}};
+    const auto &f = families[family];
+    warp_data &w = own_warp();
+    unsigned own = own_lane(), half = family == RDNA3 ? own / 16 : 0,
+             first = family == RDNA3 ? 0 : own / 16 * f.n_words * 2;
+    auto value = [is_bf16](uint32_t bits) { return is_bf16 ? bf16_to_float(bits) : half_to_float(bits); };
+    for (unsigned i = 0; i < 2 * f.n_words; i++) {
+        w.rows[half][own % 16][first + i] = value(a[i / 2] >> 16 * (i % 2) & 0xffff);
+        w.columns[half][own % 16][first + i] = value(b[i / 2] >> 16 * (i % 2) & 0xffff);
+    }
+    memcpy(w.tile[own], c, f.n_results * sizeof *c);
+    meet_warp(f.name, f.complete, at);
+    memcpy(c, w.tile[own], f.n_results * sizeof *c);
+}
+
 } // namespace emulator

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Instructions across lanes and on matrices, which faster kernels want: D = A B^T of 16x16x16 binary16.
+ * Instructions across lanes and on matrices, which faster kernels want: D = A B^T of 16x16x16 binary16 or bf16.
  */
 #include "backends/hip/kernels/language.h"
 
@@ -8,35 +8,48 @@ typedef _Float16 half2 __attribute__((ext_vector_type(2)));
 typedef _Float16 half4 __attribute__((ext_vector_type(4)));
 typedef _Float16 half8 __attribute__((ext_vector_type(8)));
 typedef _Float16 half16 __attribute__((ext_vector_type(16)));
+typedef short short4 __attribute__((ext_vector_type(4)));
+typedef short short8 __attribute__((ext_vector_type(8)));
+typedef short short16 __attribute__((ext_vector_type(16)));
 typedef float float8 __attribute__((ext_vector_type(8)));
 
+/* Rows of a and of b lie in memory one after the other. */
 #if defined(__gfx90a__) || defined(__gfx942__)
-KERNEL(test_matrix, 64)(const half4 *a, const half4 *b, float *d)
-{
-    uint lane = local_id(), at = lane % 16 * 4 + lane / 16;
-    float4 sum = {0, 0, 0, 0};
-    sum = __builtin_amdgcn_mfma_f32_16x16x16f16(a[at], b[at], sum, 0, 0, 0);
-    for (uint i = 0; i < 4; i++)
-        d[(lane / 16 * 4 + i) * 16 + lane % 16] = sum[i];
-}
+#define MATRIX(name, type, multiply)                                 \
+    KERNEL(name, 64)(const type##4 * a, const type##4 * b, float *d) \
+    {                                                                \
+        uint lane = local_id(), at = lane % 16 * 4 + lane / 16;      \
+        float4 sum = {0, 0, 0, 0};                                   \
+        sum = multiply(a[at], b[at], sum, 0, 0, 0);                  \
+        for (uint i = 0; i < 4; i++)                                 \
+            d[(lane / 16 * 4 + i) * 16 + lane % 16] = sum[i];        \
+    }
+MATRIX(test_matrix_f16, half, __builtin_amdgcn_mfma_f32_16x16x16f16)
+MATRIX(test_matrix_bf16, short, __builtin_amdgcn_mfma_f32_16x16x16bf16_1k)
 #elif defined(__gfx1100__)
-KERNEL(test_matrix, 32)(const half16 *a, const half16 *b, float *d)
-{
-    uint lane = local_id();
-    float8 sum = {0, 0, 0, 0, 0, 0, 0, 0};
-    sum = __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(a[lane % 16], b[lane % 16], sum);
-    for (uint i = 0; i < 8; i++)
-        d[(2 * i + lane / 16) * 16 + lane % 16] = sum[i];
-}
+#define MATRIX(name, type, multiply)                                   \
+    KERNEL(name, 32)(const type##16 * a, const type##16 * b, float *d) \
+    {                                                                  \
+        uint lane = local_id();                                        \
+        float8 sum = {0, 0, 0, 0, 0, 0, 0, 0};                         \
+        sum = multiply(a[lane % 16], b[lane % 16], sum);               \
+        for (uint i = 0; i < 8; i++)                                   \
+            d[(2 * i + lane / 16) * 16 + lane % 16] = sum[i];          \
+    }
+MATRIX(test_matrix_f16, half, __builtin_amdgcn_wmma_f32_16x16x16_f16_w32)
+MATRIX(test_matrix_bf16, short, __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32)
 #elif defined(__gfx1201__)
-KERNEL(test_matrix, 32)(const half8 *a, const half8 *b, float *d)
-{
-    uint lane = local_id(), at = lane % 16 * 2 + lane / 16;
-    float8 sum = {0, 0, 0, 0, 0, 0, 0, 0};
-    sum = __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(a[at], b[at], sum);
-    for (uint i = 0; i < 8; i++)
-        d[(lane / 16 * 8 + i) * 16 + lane % 16] = sum[i];
-}
+#define MATRIX(name, type, multiply)                                 \
+    KERNEL(name, 32)(const type##8 * a, const type##8 * b, float *d) \
+    {                                                                \
+        uint lane = local_id(), at = lane % 16 * 2 + lane / 16;      \
+        float8 sum = {0, 0, 0, 0, 0, 0, 0, 0};                       \
+        sum = multiply(a[at], b[at], sum);                           \
+        for (uint i = 0; i < 8; i++)                                 \
+            d[(lane / 16 * 8 + i) * 16 + lane % 16] = sum[i];        \
+    }
+MATRIX(test_matrix_f16, half, __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12)
+MATRIX(test_matrix_bf16, short, __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32_gfx12)
 #endif
 
 DEVICE uint move_row(uint x)

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Attention by the matrix kernels, for what they can do: decoding of one token over fixed records of 128 channels and
+ * over dense rows. The shared kernels do the rest.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "backends/hip/hip.h"
+
+/* hipErrorNotFound: the device's code object has no such kernel, as where there are no matrix units. */
+enum { CODE_NOT_FOUND = 500 };
+
+#define VARIANT(name, head_dim, is_bf16) {#name, head_dim, is_bf16 ? SKV_BF16 : SKV_F16},
+static const struct variant {
+    const char *name;
+    uint32_t head_dim, dtype;
+} variants[SKV_HIP_MATRIX_KERNELS] = {SKV_HIP_MATRIX_VARIANTS(VARIANT)};
+
+enum skv_status skv_hip_attend_open(struct skv_hip_device *device)
+{
+    struct skv_driver_device *base = &device->base;
+    for (int i = 0; i < SKV_HIP_MATRIX_KERNELS; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "skv_kernel_attend_w%" PRIu32 "_%s", base->facts.wave_lanes, variants[i].name);
+        uint64_t saved = 0;
+        SKV_TRY(skv_driver_enter(base, &saved));
+        int code = base->driver->module_function(base->module, name, &device->matrix[i]);
+        base->driver->context_leave(saved);
+        if (code == CODE_NOT_FOUND)
+            device->matrix[i] = NULL;
+        else if (code != 0)
+            return skv_driver_fail(base, "prepare its matrix kernels", code);
+    }
+    return SKV_OK;
+}
+
+/* Pieces of a record that keeps as many channels as any of the call; 0: the records are of another form, or
+ * there is no block, of which the kernel takes the first in place of bad ones. */
+static uint32_t pieces_of(const struct skv_attend_params *params, const struct skv_gpu_attend *args)
+{
+    if (!params->max_cache_tokens)
+        return 1;
+    if (params->k_pool.layout->form != SKV_FIXED || params->v_pool.layout->form != SKV_FIXED ||
+        params->k_pool.n_blocks == 0 || params->v_pool.n_blocks == 0)
+        return 0;
+    return (params->head_dim / 8 + 8 * args->pieces + SKV_HIP_PIECE - 1) / SKV_HIP_PIECE;
+}
+
+/* The variant for a call, or -1. */
+static int find_variant(const struct skv_hip_device *device, const struct skv_attend_params *params, uint32_t pieces)
+{
+    if (!skv_driver_is_plain_decode(params) || pieces == 0 || pieces > SKV_HIP_PIECES_MAX)
+        return -1;
+    for (int i = 0; i < SKV_HIP_MATRIX_KERNELS; i++)
+        if (device->matrix[i] && variants[i].head_dim == params->head_dim && variants[i].dtype == params->dtype)
+            return i;
+    return -1;
+}
+
+/* Dense rows of a chunk: eight, if they take no more group memory than records, else four. */
+static uint32_t dense_rows_of(uint32_t head_dim, uint32_t pieces)
+{
+    bool fit = (uint32_t)SKV_HIP_DENSE_BYTES(head_dim, SKV_HIP_DENSE_ROWS_MAX) <=
+               (uint32_t)SKV_HIP_TILE * SKV_HIP_ROW_STRIDE(pieces);
+    return fit ? SKV_HIP_DENSE_ROWS_MAX : SKV_HIP_DENSE_ROWS_MAX / 2;
+}
+
+static uint32_t area_bytes_of(uint32_t head_dim, uint32_t pieces, uint32_t dense_rows)
+{
+    uint32_t records = SKV_HIP_TILE * SKV_HIP_ROW_STRIDE(pieces), dense = SKV_HIP_DENSE_BYTES(head_dim, dense_rows);
+    return (uint32_t)skv_round_up(records > dense ? records : dense, 16);
+}
+
+enum skv_status skv_hip_attend(struct skv_queue *queue, const struct skv_attend_params *params,
+                               const struct skv_attend_plan *plan)
+{
+    struct skv_hip_device *device = (struct skv_hip_device *)queue->device;
+    struct skv_hip_attend args = {.shared = skv_gpu_attend_args(params, plan)};
+    uint32_t pieces = pieces_of(params, &args.shared), lanes = device->base.facts.wave_lanes;
+    int i = find_variant(device, params, pieces);
+    if (i < 0)
+        return skv_gpu_attend(queue, params, plan);
+    args.dense_rows = dense_rows_of(params->head_dim, pieces);
+    args.area_bytes = area_bytes_of(params->head_dim, pieces, args.dense_rows);
+    uint32_t areas = SKV_HIP_WAVES * 2 * args.area_bytes + SKV_HIP_SLACK_BYTES(params->head_dim);
+    uint32_t sums = SKV_HIP_SUMS_BYTES(params->head_dim);
+    uint32_t scratch =
+        SKV_HIP_TABLE_BYTES + SKV_HIP_QUERY_BYTES(params->head_dim, lanes) + (areas > sums ? areas : sums);
+    uint32_t n_tiles = (args.shared.group + SKV_HIP_TILE - 1) / SKV_HIP_TILE;
+    for (uint32_t first = 0, n; first < params->n_kv_heads; first += n) {
+        struct skv_gpu_launch launch = skv_gpu_launch_begin(queue, SKV_GPU_ATTEND);
+        n = skv_gpu_attend_heads(params, first, &args.shared);
+        skv_gpu_arg_value(&launch, &args, sizeof args);
+        skv_gpu_attend_spans(&launch, params, plan);
+        launch.scratch_bytes = scratch;
+        launch.lanes = SKV_HIP_WAVES * lanes;
+        launch.groups[0] = (uint64_t)n * n_tiles;
+        launch.groups[1] = plan->n_splits;
+        launch.groups[2] = params->n_seqs;
+        SKV_TRY(skv_driver_enqueue(&launch, device->matrix[i]));
+    }
+    snprintf(queue->last_kernel, sizeof queue->last_kernel, "attend hip matrix.%s%s", variants[i].name,
+             plan->n_splits > 1 ? " + merge" : "");
+    return plan->n_splits > 1 ? skv_gpu_merge_splits(queue, params, &args.shared) : SKV_OK;
+}

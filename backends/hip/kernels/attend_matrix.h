@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Decode attention on AMD's matrix units, straight over bitmap records: products. A wave takes 16 tokens at once, whose
+ * records lie in group memory, and expands each of them once, for up to 16 query rows.
+ *
+ * - Channels are expanded by fours. The values of four channels are some of the four that start at the rank of the
+ *   first, so one load of 8 bytes has them all, and two byte permutations put each in its place and zeros elsewhere.
+ *   Their selectors depend on the four bits alone: a table of 16 entries of 8 bytes, one for each pair of banks.
+ * - Ranks are popcounts, which AMD has at full rate.
+ * - Keys: lane (t, g), t = lane % 16 and g = lane / 16, has token t and a part of its bitmap. Four channels of a token
+ *   stand together in the fragment, so nothing else moves. Scores come out with their tokens in the lanes where the
+ *   other product wants its weights.
+ * - Values: lane (x, g) has byte x of the bitmap of DEPTH tokens. The fragment wants the tokens of one channel
+ * together, so 4 x 4 values are transposed by permutations. What comes before byte x is summed over the lanes of a row,
+ * for four tokens at once, in the bytes of one word.
+ */
+
+/* Bits of four channels, times 8, in each byte: of the lower four, and of the upper. */
+struct matrix_fours {
+    uint lower, upper;
+};
+
+DEVICE struct matrix_fours fours_of(uint word)
+{
+    return {word << 3 & 0x78787878u, word >> 1 & 0x78787878u};
+}
+
+DEVICE uint byte_of(uint word, uint i)
+{
+    return word >> 8 * i & 0xff;
+}
+
+/* Entry n of the table, by lane n. */
+DEVICE void write_selectors(uint table, uint n)
+{
+    uint half[4];
+    for (uint c = 0; c < 4; c++) {
+        uint rank = popcount(n & ((1u << c) - 1));
+        half[c] = n >> c & 1 ? 0x0100u + 0x0202u * rank : 0x0c0cu;
+    }
+    store_group4(table + 8 * n, half[0] | half[1] << 16);
+    store_group4(table + 8 * n + 4, half[2] | half[3] << 16);
+}
+
+/* Channels 0 and 1, 2 and 3 of four. */
+DEVICE void expand(uint values_at, uint selectors_at, uint *low, uint *high)
+{
+    uint2 values = load_group8_any(values_at), selectors = load_group8(selectors_at);
+    *low = permute(values.x, values.y, selectors.x);
+    *high = permute(values.x, values.y, selectors.y);
+}
+
+/* What a kernel is compiled for, and the numbers that follow. */
+template <class U, int D_, bool BF16_> struct matrix_variant {
+    typedef U unit;
+    static constexpr uint D = D_, DEPTH = U::DEPTH;
+    static constexpr bool BF16 = BF16_;
+    static constexpr uint STEPS = D / 16;             /* products of a chunk: of its keys, and of its values */
+    static constexpr uint WORDS = D / 32 / U::GROUPS; /* of a bitmap, that a lane expands of a key */
+    static constexpr uint BITMAP = D / 8;
+    static constexpr uint CHANNELS = D / 16; /* that a lane expands of a value */
+};
+
+/* Step s has, at place i of a lane's depth, channel D / GROUPS * g + DEPTH * s + i. Waves of 32 lanes, whose registers
+ * would be too few, share them in group memory. */
+template <class V> struct matrix_queries {
+    static constexpr bool IN_GROUP_MEMORY = V::unit::LANES == 32;
+    typename V::unit::operand steps[IN_GROUP_MEMORY ? 1 : V::STEPS];
+    uint at; /* the lane's row there */
+};
+
+/* Two channels from c on of a query row; 0 past the group's last. */
+DEVICE uint query_pair(const struct skv_gpu_attend *p, const uchar *q, ulong i_seq, uint i_head, uint row, uint c)
+{
+    if (row >= p->group)
+        return 0;
+    const ushort *at =
+        (const ushort *)q + p->q + i_seq * p->q_seq_stride + (ulong)(i_head * p->group + row) * p->q_head_stride + c;
+    return (uint)at[0] | (uint)at[1] << 16;
+}
+
+/* By all lanes of the group; a barrier has to follow. */
+template <class V>
+DEVICE void load_queries(const struct skv_gpu_attend *p, const uchar *q, ulong i_seq, uint i_head, uint first_row,
+                         uint group_at, struct matrix_queries<V> *queries)
+{
+    typedef typename V::unit U;
+    uint lane = local_id() % U::LANES, row = lane % 16;
+    if constexpr (matrix_queries<V>::IN_GROUP_MEMORY) {
+        for (uint x = local_id(); x < SKV_HIP_TILE * V::D / 2; x += SKV_HIP_WAVES * U::LANES) {
+            uint to = x / (V::D / 2), c = x % (V::D / 2) * 2;
+            store_group4(group_at + to * SKV_HIP_QUERY_STRIDE(V::D) + 2 * c,
+                         query_pair(p, q, i_seq, i_head, first_row + to, c));
+        }
+        queries->at = group_at + row * SKV_HIP_QUERY_STRIDE(V::D);
+    } else {
+#pragma unroll
+        for (uint s = 0; s < V::STEPS; s++) {
+            uint words[V::DEPTH / 2];
+#pragma unroll
+            for (uint i = 0; i < V::DEPTH / 2; i++)
+                words[i] = query_pair(p, q, i_seq, i_head, first_row + row,
+                                      V::D / U::GROUPS * (lane / 16) + V::DEPTH * s + 2 * i);
+            queries->steps[s] = U::complete(words);
+        }
+    }
+}
+
+template <class V> DEVICE typename V::unit::operand query_of(const struct matrix_queries<V> *queries, uint step)
+{
+    if constexpr (matrix_queries<V>::IN_GROUP_MEMORY)
+        return V::unit::load(queries->at + 2 * V::DEPTH * step, V::D);
+    else
+        return queries->steps[step];
+}
+
+/* Scores of the lane's query row and DEPTH tokens; `record` is that of token lane % 16. */
+template <class V>
+DEVICE void score_chunk(const struct matrix_queries<V> *queries, uint table, uint record, float (&score)[V::DEPTH])
+{
+    typedef typename V::unit U;
+    uint g = local_id() % U::LANES / 16;
+    uint4 bitmap = load_group16(record);
+    const uint words[4] = {bitmap.x, bitmap.y, bitmap.z, bitmap.w};
+    uint before = 0;
+#pragma unroll
+    for (uint w = 0; w + V::WORDS < V::D / 32; w++)
+        before += popcount(words[w] & (w < V::WORDS * g ? ~0u : 0));
+    uint values = record + V::BITMAP + 2 * before;
+#pragma unroll
+    for (uint i = 0; i < V::DEPTH; i++)
+        score[i] = 0;
+#pragma unroll
+    for (uint w = 0; w < V::WORDS; w++) {
+        uint word = load_group4(record + 4 * (V::WORDS * g + w));
+        struct matrix_fours bits = fours_of(word);
+#pragma unroll
+        for (uint n = 0; n < 8; n += V::DEPTH / 4) {
+            uint a[V::DEPTH / 2];
+#pragma unroll
+            for (uint k = 0; k < V::DEPTH / 4; k++) {
+                uint i = n + k, at = values + 2 * popcount(word & ((1u << 4 * i) - 1));
+                expand(at, table + byte_of(i % 2 ? bits.upper : bits.lower, i / 2), a + 2 * k, a + 2 * k + 1);
+            }
+            U::template multiply<V::BF16>(score, U::complete(a), query_of(queries, (8 * w + n) * 4 / V::DEPTH));
+        }
+        values += 2 * popcount(word);
+    }
+}
+
+/* Survivors of each byte's lower four bits, and of the byte. */
+DEVICE void count_bytes(uint x, uint *lower, uint *whole)
+{
+    x -= x >> 1 & 0x55555555u;
+    x = (x & 0x33333333u) + (x >> 2 & 0x33333333u);
+    *lower = x & 0x0f0f0f0fu;
+    *whole = (x + (x >> 4)) & 0x0f0f0f0fu;
+}
+
+/* Result i of step s is for channel CHANNELS * row(g, i) + s. */
+template <class V> struct matrix_sums {
+    float steps[V::STEPS][V::DEPTH];
+};
+
+/* sums += weights times values; `rows` are the records of the tokens of the lane's depth. */
+template <class V>
+DEVICE void add_values(const uint (&rows)[V::DEPTH], uint table, typename V::unit::operand weights,
+                       struct matrix_sums<V> *sums)
+{
+    typedef typename V::unit U;
+    static_assert(V::CHANNELS == 8, "a byte of the bitmap for each lane");
+    constexpr uint QUADS = V::DEPTH / 4;
+    uint x = local_id() % 16, start[QUADS], middle[QUADS];
+    struct matrix_fours bits[QUADS];
+#pragma unroll
+    for (uint k = 0; k < QUADS; k++) {
+        uint bytes = 0, lower, whole;
+#pragma unroll
+        for (uint i = 0; i < 4; i++)
+            bytes |= load_group1(rows[4 * k + i] + x) << 8 * i;
+        count_bytes(bytes, &lower, &whole);
+        /* Twice a rank of up to 124 fits a byte. */
+        start[k] = sum_before(whole) << 1;
+        middle[k] = start[k] + (lower << 1);
+        bits[k] = fours_of(bytes);
+    }
+#pragma unroll
+    for (uint upper = 0; upper < 2; upper++) {
+        uint a[4][V::DEPTH / 2];
+#pragma unroll
+        for (uint k = 0; k < QUADS; k++) {
+            uint low[4], high[4];
+#pragma unroll
+            for (uint i = 0; i < 4; i++)
+                expand(rows[4 * k + i] + byte_of(upper ? middle[k] : start[k], i) + V::BITMAP,
+                       table + byte_of(upper ? bits[k].upper : bits[k].lower, i), low + i, high + i);
+#pragma unroll
+            for (uint i = 0; i < 2; i++) {
+                a[0][2 * k + i] = permute(low[2 * i], low[2 * i + 1], 0x05040100);
+                a[1][2 * k + i] = permute(low[2 * i], low[2 * i + 1], 0x07060302);
+                a[2][2 * k + i] = permute(high[2 * i], high[2 * i + 1], 0x05040100);
+                a[3][2 * k + i] = permute(high[2 * i], high[2 * i + 1], 0x07060302);
+            }
+        }
+#pragma unroll
+        for (uint c = 0; c < 4; c++)
+            U::template multiply<V::BF16>(sums->steps[4 * upper + c], U::complete(a[c]), weights);
+    }
+}
