@@ -61,3 +61,10 @@ need() {
         >build-packages.log 2>&1 || { tail -n 20 build-packages.log >&2; die "installing failed:$missing"; }
     rm -f build-packages.log
 }
+
+# PoCL 5.0 (Ubuntu 24.04) ends processes unless it compiles loops with barriers in this way (docs/opencl.md).
+if command -v dpkg-query >/dev/null 2>&1; then
+    case "$(dpkg-query -W -f '${Version}' pocl-opencl-icd 2>/dev/null || true)" in
+    5.0*) export POCL_WORK_GROUP_METHOD=cbs ;;
+    esac
+fi

@@ -9,10 +9,25 @@
 
 /* The oldest architecture with bulk copies. */
 #define VERSION_MIN 90
+/* Group memory that the system keeps for each group. */
+#define RESERVED_BYTES 1024
 
 #define VARIANT(name, head_dim, rows, is_bf16, stride, apart, chunk_tokens, warps) \
     {#name, head_dim, rows, is_bf16 ? SKV_BF16 : SKV_F16, stride, apart, chunk_tokens, warps},
-static const struct skv_cuda_variant variants[SKV_CUDA_TENSOR_KERNELS] = {SKV_CUDA_TENSOR_VARIANTS(VARIANT)};
+static const struct skv_tensor_variant variants[SKV_CUDA_TENSOR_KERNELS] = {SKV_CUDA_TENSOR_VARIANTS(VARIANT)};
+static const struct skv_tensor_kernels kernels = {
+    .variants = variants, .n_variants = SKV_CUDA_TENSOR_KERNELS, .rows_max = 16, .is_aligned = skv_driver_is_aligned};
+
+static struct skv_tensor_limits limits_of(const struct skv_cuda_device *device)
+{
+    const struct skv_driver_facts *facts = &device->base.facts;
+    return (struct skv_tensor_limits){.n_multiprocessors = facts->compute_units,
+                                      .groups_max = UINT32_MAX,
+                                      .warps_min = SKV_CUDA_WARPS_MIN,
+                                      .scratch_bytes = facts->group_bytes - SKV_CUDA_STATIC_BYTES,
+                                      .own_bytes = RESERVED_BYTES + SKV_CUDA_STATIC_BYTES,
+                                      .all_bytes = facts->group_bytes + RESERVED_BYTES};
+}
 
 enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device)
 {
@@ -38,66 +53,8 @@ enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device)
     return status;
 }
 
-/* Tokens of a lane far apart or next to each other: what starts rows of this stride in different banks. */
-static uint32_t apart_of(uint32_t stride)
-{
-    return stride / 4 % 16 == 8 ? 4 : 1;
-}
-
-static bool is_cache_fit(const struct skv_attend_params *params)
-{
-    const struct skv_layout *k = params->k_pool.layout, *v = params->v_pool.layout;
-    return k->form == SKV_FIXED && v->form == SKV_FIXED && k->uniform && v->uniform &&
-           k->head[0].row_stride % 16 == 0 && v->head[0].row_stride % 16 == 0 &&
-           skv_driver_is_aligned(params->k_pool.pages) && skv_driver_is_aligned(params->v_pool.pages);
-}
-
-static uint32_t group_of(const struct skv_attend_params *params)
-{
-    return params->n_q_heads / params->n_kv_heads;
-}
-
-/* Query rows of a kernel: those of a group, in as few passes over the cache as can be. With 256 channels, 16 rows are
- * more than registers hold. */
-static uint32_t rows_of(const struct skv_attend_params *params)
-{
-    uint32_t group = group_of(params);
-    return group <= 4 ? 4 : group <= 8 || params->head_dim == 256 ? 8 : 16;
-}
-
-static bool is_call_fit(const struct skv_attend_params *params)
-{
-    return skv_driver_is_plain_decode(params) && !params->split_tokens &&
-           (!params->max_cache_tokens || is_cache_fit(params));
-}
-
-/* The variant for a call and how it is cut, or -1. */
-static int find_variant(const struct skv_cuda_device *device, const struct skv_attend_params *params,
-                        struct skv_cuda_cut *cut)
-{
-    bool has_cache = params->max_cache_tokens != 0;
-    int found = -1;
-    if (!is_call_fit(params))
-        return -1;
-    uint32_t k_stride = has_cache ? params->k_pool.layout->head[0].row_stride : SKV_CUDA_DENSE_STRIDE(params->head_dim);
-    uint32_t v_stride = has_cache ? params->v_pool.layout->head[0].row_stride : k_stride;
-    for (int i = 0; i < SKV_CUDA_TENSOR_KERNELS; i++) {
-        const struct skv_cuda_variant *variant = &variants[i];
-        struct skv_cuda_cut own;
-        bool stride_fits = variant->stride ? has_cache && k_stride == variant->stride && v_stride == variant->stride
-                                           : variant->apart == apart_of(k_stride);
-        if (device->tensor[i].function && variant->head_dim == params->head_dim && variant->dtype == params->dtype &&
-            stride_fits && variant->rows == rows_of(params) && skv_cuda_attend_cut(device, params, variant, &own) &&
-            (found < 0 || own.time < cut->time)) {
-            found = i;
-            *cut = own;
-        }
-    }
-    return found;
-}
-
 /* As many groups as the cut counts on, or fewer where the driver says so. */
-static enum skv_status limit_parts(struct skv_cuda_device *device, int i_variant, struct skv_cuda_cut *cut)
+static enum skv_status limit_parts(struct skv_cuda_device *device, int i_variant, struct skv_tensor_cut *cut)
 {
     struct skv_cuda_tensor_kernel *kernel = &device->tensor[i_variant];
     unsigned long long known = atomic_load(&kernel->occupancy);
@@ -118,31 +75,14 @@ static enum skv_status limit_parts(struct skv_cuda_device *device, int i_variant
 }
 
 /* The workspace: counters for captured launches, then for each group two slots of sums, then of their scales. */
-static uint32_t parts_max(const struct skv_cuda_device *device, const struct skv_cuda_variant *variant)
-{
-    return variant->warps / SKV_CUDA_WARPS_MIN * device->base.facts.compute_units;
-}
-
-static uint64_t sums_bytes(const struct skv_cuda_device *device, const struct skv_cuda_variant *variant)
-{
-    return (uint64_t)2 * parts_max(device, variant) * variant->rows * variant->head_dim * 4;
-}
-
 #define COUNTERS_BYTES (SKV_DRIVER_ARRIVALS * 4)
 
 uint64_t skv_cuda_attend_workspace(const struct skv_device *device, const struct skv_attend_params *params)
 {
     const struct skv_cuda_device *own = (const struct skv_cuda_device *)device;
-    uint64_t most = 0;
-    if (params->n_new != 1 || own->base.facts.version < VERSION_MIN)
-        return 0;
-    for (int i = 0; i < SKV_CUDA_TENSOR_KERNELS; i++) {
-        uint64_t sums = sums_bytes(own, &variants[i]);
-        uint64_t n_bytes = COUNTERS_BYTES + sums + sums / variants[i].head_dim * 2;
-        if (variants[i].head_dim == params->head_dim && n_bytes > most)
-            most = n_bytes;
-    }
-    return most;
+    const struct skv_tensor_limits limits = limits_of(own);
+    uint64_t n_bytes = own->base.facts.version < VERSION_MIN ? 0 : skv_tensor_workspace(&kernels, &limits, params);
+    return n_bytes ? COUNTERS_BYTES + n_bytes : 0;
 }
 
 enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend_params *params,
@@ -150,10 +90,11 @@ enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend
 {
     struct skv_cuda_device *device = (struct skv_cuda_device *)queue->device;
     struct skv_driver_queue *own = (struct skv_driver_queue *)queue;
-    struct skv_cuda_cut cut = {0};
-    int i = find_variant(device, params, &cut);
-    const struct skv_cuda_variant *variant = &variants[i < 0 ? 0 : i];
-    uint32_t n_counters = parts_max(device, variant);
+    struct skv_tensor_cut cut = {0};
+    const struct skv_tensor_limits limits = limits_of(device);
+    int i = device->tensor[0].function ? skv_tensor_find(&kernels, &limits, params, &cut) : -1;
+    const struct skv_tensor_variant *variant = &variants[i < 0 ? 0 : i];
+    uint32_t n_counters = skv_tensor_parts_max(&limits, variant);
     if (i < 0 || n_counters > SKV_CUDA_PARTS_MAX)
         return skv_gpu_attend(queue, params, plan);
     SKV_TRY(limit_parts(device, i, &cut));
@@ -161,7 +102,7 @@ enum skv_status skv_cuda_attend(struct skv_queue *queue, const struct skv_attend
     struct skv_attend_plan parts = *plan;
     parts.n_splits = 2; /* more than one, so that the workspace is handed on */
     parts.part_out_offset = COUNTERS_BYTES;
-    parts.part_lse_offset = COUNTERS_BYTES + sums_bytes(device, variant);
+    parts.part_lse_offset = COUNTERS_BYTES + skv_tensor_sums_bytes(&limits, variant);
     struct skv_cuda_attend args = {.shared = skv_gpu_attend_args(params, &parts),
                                    .n_seqs = params->n_seqs,
                                    .n_stages = cut.n_stages,

@@ -7,6 +7,7 @@
 
 #include "backends/cuda/params.h"
 #include "backends/gpu/driver.h"
+#include "backends/gpu/tensor.h"
 
 /* ---- loader.c: libcuda, opened at run time. Declared here rather than taken from cuda.h, so that the host side builds
  * without a CUDA Toolkit. CUresult is int, handles are pointers, CUdeviceptr is 64 bits. */
@@ -100,23 +101,6 @@ struct skv_cuda_device {
     void *compress_rows;                                /* NULL: the device cannot run it */
     void *decompress_rows[SKV_CUDA_DECOMPRESS_KERNELS]; /* the same */
 };
-
-/* ---- attend_cut.c: how the work of a tensor-core kernel is cut into groups */
-
-struct skv_cuda_variant {
-    const char *name;
-    uint32_t head_dim, rows, dtype, stride, apart, chunk_tokens, warps;
-};
-
-struct skv_cuda_cut {
-    uint32_t n_warps, n_groups, n_stages, stage_bytes, scratch_bytes;
-    uint32_t n_row_tiles, groups_of_unit, end_chunks; /* as in struct skv_cuda_attend */
-    uint64_t time;                                    /* an estimate, to compare with others */
-};
-
-/* The cut that should take least; false where the variant cannot do the call. */
-bool skv_cuda_attend_cut(const struct skv_cuda_device *device, const struct skv_attend_params *params,
-                         const struct skv_cuda_variant *variant, struct skv_cuda_cut *cut);
 
 /* Find the kernels in an opened device's module; the second in its entered context. */
 enum skv_status skv_cuda_attend_open(struct skv_cuda_device *device);

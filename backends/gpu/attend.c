@@ -24,7 +24,6 @@ static uint32_t pieces_of(const struct skv_attend_params *params)
     return (most + 3) / 4;
 }
 
-/* Local memory of an attention group, as the kernel declares it, with room for alignment. */
 /* Group memory of a variant, as the kernel declares it, with room for alignment. */
 static uint64_t group_bytes(const struct skv_gpu_variant *variant, uint32_t pieces)
 {
@@ -232,4 +231,13 @@ enum skv_status skv_gpu_attend(struct skv_queue *queue, const struct skv_attend_
     snprintf(queue->last_kernel, sizeof queue->last_kernel, "attend %s portable.d%" PRIu32 ".m%" PRIu32 "%s",
              queue->device->backend->name, variant.head_dim, variant.m, plan->n_splits > 1 ? " + merge" : "");
     return plan->n_splits > 1 ? skv_gpu_merge_splits(queue, params, &args) : SKV_OK;
+}
+
+bool skv_gpu_is_plain_decode(const struct skv_attend_params *params, bool (*is_aligned)(struct skv_span span))
+{
+    bool is_tail_fit = !params->max_tail_tokens ||
+                       (is_aligned(params->k_tail) && is_aligned(params->v_tail) && params->tail_seq_stride % 8 == 0 &&
+                        params->tail_token_stride % 8 == 0 && params->tail_head_stride % 8 == 0);
+    return params->n_new == 1 && !params->window && !(params->softcap > 0) && params->q_dtype == params->dtype &&
+           params->scale > 0 && is_tail_fit;
 }

@@ -128,15 +128,10 @@ enum skv_status skv_driver_function(struct skv_driver_device *device, const char
 /* Frees what skv_driver_open acquired, and the object. */
 void skv_driver_close(struct skv_device *device);
 
-/* ---- driver_attend.c: what kernels of one vendor alone ask of a call */
+/* ---- driver_memory.c, driver_queue.c */
 
 /* Whether an address is a multiple of 16. */
 bool skv_driver_is_aligned(struct skv_span span);
-/* One new token that sees all, queries of the cache's type, a positive scale, dense rows at multiples of 16 bytes. */
-bool skv_driver_is_plain_decode(const struct skv_attend_params *params);
-
-/* ---- driver_memory.c, driver_queue.c */
-
 enum skv_status skv_driver_buffer_create(struct skv_device *device, const struct skv_buffer_params *params,
                                          struct skv_buffer **buffer);
 void skv_driver_buffer_destroy(struct skv_buffer *buffer);

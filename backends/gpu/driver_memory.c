@@ -86,3 +86,8 @@ enum skv_status skv_driver_buffer_fill(struct skv_queue *queue, struct skv_span 
                    device->driver->fill(skv_driver_address(to), value, n_bytes, stream_of(queue)));
     return SKV_OK;
 }
+
+bool skv_driver_is_aligned(struct skv_span span)
+{
+    return skv_driver_address(span) % 16 == 0;
+}

@@ -122,5 +122,8 @@ void skv_gpu_attend_spans(struct skv_gpu_launch *launch, const struct skv_attend
                           const struct skv_attend_plan *plan);
 enum skv_status skv_gpu_merge_splits(struct skv_queue *queue, const struct skv_attend_params *params,
                                      const struct skv_gpu_attend *args);
+/* What kernels for matrix units ask of a call, whatever the backend: one new token, all of a sequence's, and dense rows
+ * that start where 16 bytes do. */
+bool skv_gpu_is_plain_decode(const struct skv_attend_params *params, bool (*is_aligned)(struct skv_span span));
 
 #endif

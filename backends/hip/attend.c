@@ -50,7 +50,7 @@ static uint32_t pieces_of(const struct skv_attend_params *params, const struct s
 /* The variant for a call, or -1. */
 static int find_variant(const struct skv_hip_device *device, const struct skv_attend_params *params, uint32_t pieces)
 {
-    if (!skv_driver_is_plain_decode(params) || pieces == 0 || pieces > SKV_HIP_PIECES_MAX)
+    if (!skv_gpu_is_plain_decode(params, skv_driver_is_aligned) || pieces == 0 || pieces > SKV_HIP_PIECES_MAX)
         return -1;
     for (int i = 0; i < SKV_HIP_MATRIX_KERNELS; i++)
         if (device->matrix[i] && variants[i].head_dim == params->head_dim && variants[i].dtype == params->dtype)

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "backends/opencl/opencl.h"
+#include "backends/opencl/nvidia/nvidia.h"
 
 #define NAME "opencl"
 /* Bytes of local memory that the kernels of the largest shapes need. */
@@ -110,10 +110,16 @@ static void describe(uint32_t i_device, struct skv_device_info *info)
     text(cl, id, CL_DEVICE_NAME, info->name, sizeof info->name);
     text(cl, id, CL_DRIVER_VERSION, driver, sizeof driver);
     text(cl, id, CL_DEVICE_VERSION, version, sizeof version);
+    const char *refusal = skv_cl_refusal(platform, info->name, driver);
+    if (refusal && info->usable) {
+        info->usable = 0;
+        snprintf(info->reason, sizeof info->reason, "%s", refusal);
+    }
     snprintf(info->id, sizeof info->id, NAME ":%" PRIu32, i_device);
     snprintf(info->backend, sizeof info->backend, NAME);
     snprintf(info->driver, sizeof info->driver, "%.40s %.40s", platform, driver);
-    snprintf(info->variant, sizeof info->variant, "portable kernels, %.80s", version);
+    snprintf(info->variant, sizeof info->variant, "portable kernels%s, %.80s",
+             skv_nvidia_is_likely(cl, id) ? " and PTX once tried" : "", version);
 }
 
 static void close_device(struct skv_device *device)
@@ -125,8 +131,12 @@ static void close_device(struct skv_device *device)
         own->cl->clReleaseProgram(program->program);
         skv_free(program);
     }
+    for (int i = 0; i < SKV_NVIDIA_KERNELS; i++)
+        if (own->nvidia.program[i])
+            own->cl->clReleaseProgram(own->nvidia.program[i]);
     if (own->context)
         own->cl->clReleaseContext(own->context);
+    pthread_mutex_destroy(&own->nvidia.lock);
     pthread_mutex_destroy(&own->lock);
     skv_free(own);
 }
@@ -148,11 +158,12 @@ static const struct skv_device_ops device_ops = {
     .timer_read = skv_cl_timer_read,
     .prune = skv_gpu_prune,
     .channel_weights = skv_gpu_channel_weights,
-    .compress = skv_gpu_compress,
+    .compress = skv_nvidia_compress,
     .decompress = skv_gpu_decompress,
-    .attend = skv_gpu_attend,
+    .attend = skv_nvidia_attend,
     .merge = skv_gpu_merge,
     .attend_split = skv_gpu_attend_split,
+    .attend_workspace = skv_nvidia_attend_workspace,
 };
 
 /* The caller's context, which must hold the device, or a new one. */
@@ -187,12 +198,14 @@ static enum skv_status open_device(uint32_t i_device, const struct skv_device_pa
     if (!own)
         return skv_fail(SKV_ERROR_OUT_OF_MEMORY, "no memory for a device object");
     pthread_mutex_init(&own->lock, NULL);
+    pthread_mutex_init(&own->nvidia.lock, NULL);
     own->base.base.ops = &device_ops;
     describe(i_device, &own->base.base.info);
     char unused[8];
     own->cl = skv_cl_load(unused, sizeof unused);
     own->platform = places[i_device].platform;
     own->id = places[i_device].device;
+    own->nvidia.likely = skv_nvidia_is_likely(own->cl, own->id);
     own->base.group_bytes = number(own->cl, own->id, CL_DEVICE_LOCAL_MEM_SIZE);
     snprintf(own->key, sizeof own->key, "%s|%s|%s", own->base.base.info.name, own->base.base.info.driver,
              own->base.base.info.variant);

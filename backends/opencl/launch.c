@@ -46,15 +46,10 @@ static cl_int set(const struct skv_cl_queue *queue, cl_kernel kernel, cl_uint i,
     return cl->clSetKernelArg(kernel, i, sizeof memory, &memory);
 }
 
-enum skv_status skv_cl_enqueue(const struct skv_gpu_launch *launch)
+enum skv_status skv_cl_enqueue_kernel(const struct skv_gpu_launch *launch, cl_kernel kernel)
 {
     struct skv_cl_queue *queue = (struct skv_cl_queue *)launch->queue;
     const struct skv_cl_functions *cl = skv_cl_device_of(&queue->base.base)->cl;
-    cl_kernel kernel = NULL;
-    if (launch->kernel == SKV_GPU_ATTEND)
-        SKV_TRY(find_attend(queue, &launch->variant, &kernel));
-    else
-        kernel = queue->kernels[launch->kernel];
     for (cl_uint i = 0; i < launch->n_args; i++)
         SKV_CL_TRY(set(queue, kernel, i, &launch->args[i]), "clSetKernelArg");
     if (launch->scratch_bytes)
@@ -65,4 +60,15 @@ enum skv_status skv_cl_enqueue(const struct skv_gpu_launch *launch)
     SKV_CL_TRY(cl->clEnqueueNDRangeKernel(queue->queue, kernel, 3, NULL, global, local, 0, NULL, NULL),
                "clEnqueueNDRangeKernel");
     return SKV_OK;
+}
+
+enum skv_status skv_cl_enqueue(const struct skv_gpu_launch *launch)
+{
+    struct skv_cl_queue *queue = (struct skv_cl_queue *)launch->queue;
+    cl_kernel kernel = NULL;
+    if (launch->kernel == SKV_GPU_ATTEND)
+        SKV_TRY(find_attend(queue, &launch->variant, &kernel));
+    else
+        kernel = queue->kernels[launch->kernel];
+    return skv_cl_enqueue_kernel(launch, kernel);
 }

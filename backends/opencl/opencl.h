@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "backends/gpu/gpu.h"
+#include "backends/opencl/nvidia/params.h"
 
 /* ---- loader.c: the ICD loader, opened at run time */
 
@@ -85,6 +86,16 @@ struct skv_cl_program {
     cl_program program;
 };
 
+/* Kernels for NVIDIA's driver (backends/opencl/nvidia): each is tried before it is used. */
+enum skv_nvidia_state { SKV_NVIDIA_UNTRIED, SKV_NVIDIA_GOOD, SKV_NVIDIA_REFUSED };
+
+struct skv_nvidia_device {
+    bool likely; /* that they run: else none is tried */
+    pthread_mutex_t lock;
+    enum skv_nvidia_state first, state[SKV_NVIDIA_KERNELS]; /* guarded by lock, as what follows */
+    cl_program program[SKV_NVIDIA_KERNELS];
+};
+
 struct skv_cl_device {
     struct skv_gpu_device base;
     const struct skv_cl_functions *cl;
@@ -94,7 +105,13 @@ struct skv_cl_device {
     char key[512]; /* platform, device and driver by name and version */
     pthread_mutex_t lock;
     struct skv_cl_program *programs; /* guarded by lock */
+    struct skv_nvidia_device nvidia;
 };
+
+/* ---- quirks.c */
+
+/* Why a device must not be used that is known to fail, or NULL. */
+const char *skv_cl_refusal(const char *platform, const char *device, const char *driver);
 
 /* ---- cache.c: program binaries on disk */
 
@@ -107,6 +124,9 @@ void skv_cl_cache_store(const char *key, const unsigned char *binary, size_t n_b
 
 /* The program for the given options, built or loaded once for the device. */
 enum skv_status skv_cl_program(struct skv_cl_device *device, const char *options, cl_program *program);
+
+/* Builds a program; on failure the log handler gets the build log. */
+enum skv_status skv_cl_build(struct skv_cl_device *device, cl_program program, const char *options);
 
 /* ---- memory.c */
 
@@ -124,6 +144,8 @@ struct skv_cl_queue {
     bool profiling;
     cl_kernel kernels[SKV_GPU_ROW_KERNELS];
     struct skv_cl_attend_kernel *attend;
+    cl_kernel nvidia[SKV_NVIDIA_KERNELS];
+    cl_mem arrivals; /* counters of the kernels for NVIDIA, 0 between launches */
 };
 
 static inline struct skv_cl_device *skv_cl_device_of(const struct skv_queue *queue)
@@ -146,6 +168,11 @@ enum skv_status skv_cl_buffer_fill(struct skv_queue *queue, struct skv_span to, 
 
 /* ---- queue.c */
 
+/* Fills in a zeroed queue but for its kernels; `native` 0: a driver's queue of its own. Freed with skv_cl_queue_free,
+ * on failure too. */
+enum skv_status skv_cl_queue_open(struct skv_cl_device *device, uint64_t native, struct skv_cl_queue *queue);
+void skv_cl_queue_free(struct skv_cl_device *device, struct skv_cl_queue *queue);
+
 enum skv_status skv_cl_queue_create(struct skv_device *device, const struct skv_queue_params *params,
                                     struct skv_queue **queue);
 void skv_cl_queue_destroy(struct skv_queue *queue);
@@ -158,5 +185,7 @@ enum skv_status skv_cl_timer_read(struct skv_timer *timer, uint64_t *nanoseconds
 /* ---- launch.c */
 
 enum skv_status skv_cl_enqueue(const struct skv_gpu_launch *launch);
+/* Enqueues a launch of any kernel with the launch's arguments. */
+enum skv_status skv_cl_enqueue_kernel(const struct skv_gpu_launch *launch, cl_kernel kernel);
 
 #endif

@@ -23,13 +23,13 @@ static void report_log(struct skv_cl_device *device, cl_program program, char *f
     char *log = skv_alloc(log_bytes + 1);
     if (log && device->cl->clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, log_bytes, log, NULL) ==
                    CL_SUCCESS) {
-        skv_log(SKV_LOG_ERROR, "build log of device \"%s\":\n%s", device->base.base.info.id, log);
+        skv_log(SKV_LOG_WARN, "build log of device \"%s\":\n%s", device->base.base.info.id, log);
         snprintf(first_line, n_bytes, "%.*s", (int)strcspn(log, "\n"), log);
     }
     skv_free(log);
 }
 
-static enum skv_status build(struct skv_cl_device *device, cl_program program, const char *options)
+enum skv_status skv_cl_build(struct skv_cl_device *device, cl_program program, const char *options)
 {
     cl_int code = device->cl->clBuildProgram(program, 1, &device->id, options, NULL, NULL);
     if (code == CL_SUCCESS)
@@ -93,7 +93,7 @@ static enum skv_status make_program(struct skv_cl_device *device, const char *op
     cl_program made = device->cl->clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
     if (code != CL_SUCCESS)
         return skv_cl_fail("clCreateProgramWithSource", code);
-    enum skv_status status = build(device, made, options);
+    enum skv_status status = skv_cl_build(device, made, options);
     if (status != SKV_OK) {
         device->cl->clReleaseProgram(made);
         return status;

@@ -38,10 +38,9 @@ static enum skv_status wrap_queue(struct skv_cl_device *device, uint64_t native,
     return SKV_OK;
 }
 
-static enum skv_status fill_queue(struct skv_cl_device *device, uint64_t native, struct skv_cl_queue *own)
+enum skv_status skv_cl_queue_open(struct skv_cl_device *device, uint64_t native, struct skv_cl_queue *own)
 {
     cl_int code = CL_SUCCESS;
-    cl_program program = NULL;
     if (native) {
         SKV_TRY(wrap_queue(device, native, own));
     } else {
@@ -54,7 +53,14 @@ static enum skv_status fill_queue(struct skv_cl_device *device, uint64_t native,
         device->cl->clCreateBuffer(device->context, CL_MEM_READ_WRITE, SKV_GPU_FAULTS * sizeof(cl_uint), NULL, &code);
     if (code != CL_SUCCESS)
         return skv_cl_fail("clCreateBuffer", code);
-    SKV_TRY(forget_faults(device, own));
+    own->base.enqueue = skv_cl_enqueue;
+    return forget_faults(device, own);
+}
+
+static enum skv_status make_kernels(struct skv_cl_device *device, struct skv_cl_queue *own)
+{
+    cl_int code = CL_SUCCESS;
+    cl_program program = NULL;
     SKV_TRY(skv_cl_program(device, "-DSKV_ROWS", &program));
     for (int i = 0; i < SKV_GPU_ROW_KERNELS; i++) {
         own->kernels[i] = device->cl->clCreateKernel(program, skv_gpu_kernel_names[i], &code);
@@ -64,11 +70,16 @@ static enum skv_status fill_queue(struct skv_cl_device *device, uint64_t native,
     return SKV_OK;
 }
 
-static void free_queue(struct skv_cl_device *device, struct skv_cl_queue *own)
+void skv_cl_queue_free(struct skv_cl_device *device, struct skv_cl_queue *own)
 {
     for (int i = 0; i < SKV_GPU_ROW_KERNELS; i++)
         if (own->kernels[i])
             device->cl->clReleaseKernel(own->kernels[i]);
+    for (int i = 0; i < SKV_NVIDIA_KERNELS; i++)
+        if (own->nvidia[i])
+            device->cl->clReleaseKernel(own->nvidia[i]);
+    if (own->arrivals)
+        device->cl->clReleaseMemObject(own->arrivals);
     while (own->attend) {
         struct skv_cl_attend_kernel *kernel = own->attend;
         own->attend = kernel->next;
@@ -88,12 +99,13 @@ enum skv_status skv_cl_queue_create(struct skv_device *device, const struct skv_
     struct skv_cl_queue *own = skv_alloc(sizeof *own);
     if (!own)
         return skv_fail(SKV_ERROR_OUT_OF_MEMORY, "no memory for a queue object");
-    enum skv_status status = fill_queue((struct skv_cl_device *)device, params->native, own);
+    enum skv_status status = skv_cl_queue_open((struct skv_cl_device *)device, params->native, own);
+    if (status == SKV_OK)
+        status = make_kernels((struct skv_cl_device *)device, own);
     if (status != SKV_OK) {
-        free_queue((struct skv_cl_device *)device, own);
+        skv_cl_queue_free((struct skv_cl_device *)device, own);
         return status;
     }
-    own->base.enqueue = skv_cl_enqueue;
     *queue = &own->base.base;
     return SKV_OK;
 }
@@ -102,7 +114,7 @@ void skv_cl_queue_destroy(struct skv_queue *queue)
 {
     struct skv_cl_queue *own = (struct skv_cl_queue *)queue;
     (void)skv_cl_device_of(queue)->cl->clFinish(own->queue);
-    free_queue(skv_cl_device_of(queue), own);
+    skv_cl_queue_free(skv_cl_device_of(queue), own);
 }
 
 enum skv_status skv_cl_queue_finish(struct skv_queue *queue)

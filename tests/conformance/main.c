@@ -109,6 +109,14 @@ static void check_status(const char *what, skv_status status)
     exit(EXIT_FAILURE);
 }
 
+/* A kernel that gives way to a slower one is no failure, but worth a line. */
+static void print_warning(void *user, skv_log_level level, const char *message)
+{
+    (void)user;
+    if (level == SKV_LOG_WARN)
+        fprintf(stderr, "conformance: %s\n", message);
+}
+
 /* Runs the suite on one device. Returns the number of failures, or -1 when it could not be opened and need not be. */
 static int run_device(const struct options *options, const char *id, const char *isa)
 {
@@ -178,6 +186,7 @@ static void list_cases(const struct options *options)
 
 int main(int argc, char **argv)
 {
+    skv_log_set(print_warning, NULL, SKV_LOG_WARN);
     static const struct option long_options[] = {
         {"device", required_argument, NULL, 'd'},  {"isa", required_argument, NULL, 'i'},
         {"threads", required_argument, NULL, 't'}, {"filter", required_argument, NULL, 'f'},

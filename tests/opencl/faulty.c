@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * An OpenCL loader that hands every call on to the real one, fails the n-th, and counts the objects that are alive.
+ * With SKV_FAKE_NVIDIA_DRIVER some calls go to tests/opencl/nvidia.cpp instead.
  */
 #define CL_TARGET_OPENCL_VERSION 120
 #include <CL/cl.h>
@@ -11,7 +12,8 @@ static long fail_at, n_calls, n_live;
 static const cl_int faulty_code = CL_OUT_OF_RESOURCES;
 
 /* Points *function at the real one. */
-static void find(const char *name, void **function)
+void skv_fake_find(const char *name, void **function);
+void skv_fake_find(const char *name, void **function)
 {
     static void *library;
     if (!library)
@@ -19,6 +21,23 @@ static void find(const char *name, void **function)
     *function = library ? dlsym(library, name) : NULL;
     if (!*function)
         abort();
+}
+
+#ifdef SKV_FAKE_NVIDIA_DRIVER
+void *skv_fake_replacement(const char *name);
+#else
+static void *skv_fake_replacement(const char *name)
+{
+    (void)name;
+    return NULL;
+}
+#endif
+
+static void find(const char *name, void **function)
+{
+    *function = skv_fake_replacement(name);
+    if (!*function)
+        skv_fake_find(name, function);
 }
 
 #define REAL(name)              \

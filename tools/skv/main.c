@@ -24,8 +24,17 @@ static void usage(FILE *to)
           to);
 }
 
+/* What slows a device down without an error; errors are the commands' to report. */
+static void print_warning(void *user, skv_log_level level, const char *message)
+{
+    (void)user;
+    if (level == SKV_LOG_WARN)
+        fprintf(stderr, "skv: %s\n", message);
+}
+
 int main(int argc, char **argv)
 {
+    skv_log_set(print_warning, NULL, SKV_LOG_WARN);
     if (argc < 2) {
         usage(stderr);
         return TOOL_USAGE;

@@ -4,11 +4,11 @@
  * estimated from shapes alone, so that the same call is always cut alike. The unit of time is some 240 cycles of an
  * H200: what a chunk of 32 tokens of 128 channels takes longer for each warp that a multiprocessor has at work.
  */
-#include "backends/cuda/cuda.h"
+#include "backends/gpu/tensor.h"
+
+#include "backends/cuda/params.h"
 
 #define STAGES_MAX 4
-/* Group memory that the system keeps for each group. */
-#define RESERVED_BYTES 1024
 
 /* What a unit of 32 tokens of 128 channels takes a warp alone, in times of what it takes more for each warp that a
  * multiprocessor has at work; what a chunk takes besides, in tokens. */
@@ -34,7 +34,7 @@ static uint64_t divide_up(uint64_t x, uint64_t y)
     return (x + y - 1) / y;
 }
 
-static uint32_t stage_bytes(const struct skv_attend_params *params, const struct skv_cuda_variant *variant)
+static uint32_t stage_bytes(const struct skv_attend_params *params, const struct skv_tensor_variant *variant)
 {
     uint32_t dense = 2 * SKV_CUDA_STEP_ROWS * SKV_CUDA_DENSE_STRIDE(variant->head_dim), records = 0;
     if (params->max_cache_tokens)
@@ -43,7 +43,8 @@ static uint32_t stage_bytes(const struct skv_attend_params *params, const struct
     return records > dense ? records : dense;
 }
 
-static uint32_t scratch_bytes(const struct skv_cuda_variant *variant, const struct skv_cuda_cut *cut, uint32_t n_stages)
+static uint32_t scratch_bytes(const struct skv_tensor_variant *variant, const struct skv_tensor_cut *cut,
+                              uint32_t n_stages)
 {
     return cut->n_warps * (n_stages * (cut->stage_bytes + SKV_CUDA_BARRIER_BYTES) +
                            SKV_CUDA_MERGE_BYTES(variant->head_dim, variant->rows) + SKV_CUDA_PLAN_BYTES);
@@ -51,17 +52,20 @@ static uint32_t scratch_bytes(const struct skv_cuda_variant *variant, const stru
 
 /* As many stages as all groups that registers allow can have, at least two, or fewer groups. Returns the groups of a
  * multiprocessor, 0: not even one. */
-static uint32_t find_stages(const struct skv_cuda_device *device, const struct skv_cuda_variant *variant,
-                            struct skv_cuda_cut *cut)
+static uint32_t find_stages(const struct skv_tensor_limits *limits, const struct skv_tensor_variant *variant,
+                            struct skv_tensor_cut *cut)
 {
-    uint64_t all = device->base.facts.group_bytes + RESERVED_BYTES;
-    for (uint32_t groups = variant->warps / cut->n_warps; groups; groups--)
+    uint32_t most = variant->warps / cut->n_warps;
+    for (uint32_t groups = most < limits->groups_max ? most : limits->groups_max; groups; groups--) {
+        uint64_t room = limits->all_bytes / groups - limits->own_bytes;
+        room = room < limits->scratch_bytes ? room : limits->scratch_bytes;
         for (uint32_t n = STAGES_MAX; n >= 2; n--) {
             cut->n_stages = n;
             cut->scratch_bytes = scratch_bytes(variant, cut, n);
-            if (cut->scratch_bytes <= all / groups - RESERVED_BYTES - SKV_CUDA_STATIC_BYTES)
+            if (cut->scratch_bytes <= room)
                 return groups;
         }
+    }
     return 0;
 }
 
@@ -72,21 +76,21 @@ static uint64_t time_of_chunks(uint64_t n_chunks, uint32_t n_warps, uint64_t gro
     return n_chunks / n_warps * (ALONE + groups * n_warps) + (rest ? ALONE + groups * rest : 0);
 }
 
-static uint64_t time_of(const struct skv_cuda_variant *variant, uint32_t n_warps, uint64_t chunks, uint64_t meeting)
+static uint64_t time_of(const struct skv_tensor_variant *variant, uint32_t n_warps, uint64_t chunks, uint64_t meeting)
 {
     meeting += n_warps / END_WARPS;
     return chunks * (variant->chunk_tokens + CHUNK_TOKENS) * variant->head_dim + meeting * UNIT_CHANNELS;
 }
 
-static void take_faster(struct skv_cuda_cut *best, const struct skv_cuda_cut *cut)
+static void take_faster(struct skv_tensor_cut *best, const struct skv_tensor_cut *cut)
 {
     if (best->n_warps == 0 || cut->time < best->time)
         *best = *cut;
 }
 
 /* Each unit is shared by n groups. */
-static void try_shared(const struct work *work, const struct skv_cuda_variant *variant, struct skv_cuda_cut cut,
-                       uint64_t n, struct skv_cuda_cut *best)
+static void try_shared(const struct work *work, const struct skv_tensor_variant *variant, struct skv_tensor_cut cut,
+                       uint64_t n, struct skv_tensor_cut *best)
 {
     uint64_t n_groups = work->n_units * n, at_once = (uint64_t)work->resident * work->n_multiprocessors;
     if (n == 0 || n > work->of_unit || n_groups > INT32_MAX || (n > 1 && n_groups > at_once))
@@ -103,8 +107,8 @@ static void try_shared(const struct work *work, const struct skv_cuda_variant *v
 }
 
 /* Groups have equal parts of the line. */
-static void try_line(const struct work *work, const struct skv_cuda_variant *variant, struct skv_cuda_cut cut,
-                     struct skv_cuda_cut *best)
+static void try_line(const struct work *work, const struct skv_tensor_variant *variant, struct skv_tensor_cut cut,
+                     struct skv_tensor_cut *best)
 {
     cut.end_chunks = cut.n_warps * (uint32_t)divide_up(END_CHANNELS, variant->chunk_tokens * variant->head_dim);
     uint64_t cost = work->n_units * (work->of_unit + cut.end_chunks), n = divide_up(cost, cut.n_warps);
@@ -119,25 +123,25 @@ static void try_line(const struct work *work, const struct skv_cuda_variant *var
     take_faster(best, &cut);
 }
 
-bool skv_cuda_attend_cut(const struct skv_cuda_device *device, const struct skv_attend_params *params,
-                         const struct skv_cuda_variant *variant, struct skv_cuda_cut *best)
+bool skv_tensor_cut(const struct skv_tensor_limits *limits, const struct skv_attend_params *params,
+                    const struct skv_tensor_variant *variant, struct skv_tensor_cut *best)
 {
     uint32_t group = params->n_q_heads / params->n_kv_heads;
-    struct skv_cuda_cut cut = {.stage_bytes = stage_bytes(params, variant),
-                               .n_row_tiles = (group + variant->rows - 1) / variant->rows};
+    struct skv_tensor_cut cut = {.stage_bytes = stage_bytes(params, variant),
+                                 .n_row_tiles = (group + variant->rows - 1) / variant->rows};
     struct work work = {.of_unit = divide_up(params->max_cache_tokens, variant->chunk_tokens) +
                                    divide_up(params->max_tail_tokens, SKV_CUDA_STEP_ROWS),
                         .n_units = (uint64_t)params->n_seqs * params->n_kv_heads * cut.n_row_tiles,
-                        .n_multiprocessors = device->base.facts.compute_units};
+                        .n_multiprocessors = limits->n_multiprocessors};
     bool are_alike = params->n_seqs == 1 || (!params->cache_lens.buffer && !params->tail_lens.buffer);
-    *best = (struct skv_cuda_cut){0};
+    *best = (struct skv_tensor_cut){0};
     if (work.of_unit == 0)
         work.of_unit = 1;
     if (work.n_units > INT32_MAX || work.of_unit > INT32_MAX || work.n_units * work.of_unit > INT32_MAX)
         return false;
-    for (uint32_t parts = 1; parts * SKV_CUDA_WARPS_MIN <= variant->warps; parts++) {
+    for (uint32_t parts = 1; parts * limits->warps_min <= variant->warps; parts++) {
         cut.n_warps = variant->warps / parts;
-        work.resident = find_stages(device, variant, &cut);
+        work.resident = find_stages(limits, variant, &cut);
         if (variant->warps % parts || work.resident == 0)
             continue;
         try_shared(&work, variant, cut, 1, best);
