@@ -96,6 +96,14 @@ done
         self.assertEqual([job.name for job in jobs], ["opencl-0", "cpu", "cpu-levels"])
         self.assertAlmostEqual(sum(run.shares(jobs, 150)), 150)
 
+    def test_no_preset_has_the_levels_shape(self) -> None:
+        models = run.cases.load(run.HERE / "shapes", "models")
+        text = run.LEVEL_OPTIONS[run.LEVEL_OPTIONS.index("--shape") + 1]
+        shape = run.cases.parse_shape(text, models).name
+        for preset in run.cases.load(run.HERE / "shapes", "presets").values():
+            self.assertNotIn(shape, [run.cases.parse_shape(each, models).name
+                                     for each in run.cases.preset_shapes(preset)])
+
     def test_no_tool(self) -> None:
         error = io.StringIO()
         with contextlib.redirect_stderr(error):
