@@ -307,16 +307,17 @@ static void run_pass(const struct task *task, struct chunk *chunks, uint32_t n_c
     walk.n_heads = chunks[n_chunks - 1].i_head - walk.first_head + 1;
     uint32_t per_head = n_chunks / walk.n_heads;
     find_gap(chunks, n_chunks, &walk);
-    bool expand = chunks[0].state[SKV_CPU_RECORDS].kernel == NULL;
+    bool expand = chunks[0].state[SKV_CPU_RECORDS].kernel == NULL, streams = job->kernels->streams;
     struct skv_cpu_tile tiles[2], *tile = &tiles[0], *next = &tiles[1];
     const uint8_t *v_before = NULL;
     skv_cpu_walk_start(&walk);
     skv_cpu_walk_next(&walk, tile);
     while (tile->n) {
         skv_cpu_walk_next(&walk, next);
-        struct skv_cpu_ahead v_rows = skv_cpu_tile_ahead(params, tile, tile->v, v_before, chunks[0].m, job->math);
+        struct skv_cpu_ahead v_rows =
+            skv_cpu_tile_ahead(params, tile, tile->v, v_before, chunks[0].m, job->math, streams);
         struct skv_cpu_ahead k_rows =
-            skv_cpu_tile_ahead(params, next, next->k, tile->k[tile->n - 1], chunks[0].m, job->math);
+            skv_cpu_tile_ahead(params, next, next->k, tile->k[tile->n - 1], chunks[0].m, job->math, streams);
         v_before = tile->v[tile->n - 1];
         if (expand)
             skv_cpu_tile_expand(job->kernels, params->head_dim, scratch, tile);

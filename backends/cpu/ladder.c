@@ -40,6 +40,16 @@ static int usable_avx512bf16(void)
 #endif
 #endif
 
+/* Measured: AMD's Zen 4 yes, Intel's Sapphire Rapids no (tiles.h). */
+static bool follows_streams(void)
+{
+#if defined(SKV_CPU_X86)
+    return __builtin_cpu_is("amd");
+#else
+    return false;
+#endif
+}
+
 static int usable_always(void)
 {
     return 1;
@@ -89,6 +99,7 @@ int skv_cpu_ladder_usable(unsigned level)
 void skv_cpu_ladder_fill(unsigned level, struct skv_cpu_kernels *table)
 {
     memset(table, 0, sizeof *table);
+    table->streams = follows_streams();
     for (unsigned i = 0; i <= level; i++) {
         if (!levels[i].usable())
             continue;

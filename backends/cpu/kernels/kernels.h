@@ -15,6 +15,7 @@
 #ifndef SKV_CPU_KERNELS_H
 #define SKV_CPU_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -88,6 +89,8 @@ struct skv_cpu_kernels {
     /* Name of the highest level that filled anything in: "scalar", "avx2", "avx512", "avx512vbmi2", "avx512bf16",
      * "neon". */
     const char *isa;
+    /* Whether the processor's own prefetchers follow a stream of records better than requests of a program do. */
+    bool streams;
 
     /* One step of the online softmax, for each of m query rows (FORMAT.md section 8):
      *   x_t = s[i][t] * scale for t < n;  mx' = max(mx[i], max x_t);  s[i][t] = exp(x_t - mx');
