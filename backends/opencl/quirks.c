@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Drivers that are known to fail where no trial can find out, since it would take the process with it. What a driver
- * merely does wrongly is found by trying it, and is not listed here.
+ * Drivers that are known to fail where no trial finds out: those that take the process with them, and those of whose
+ * portable kernels, which are not tried, one gives wrong results.
  */
 #include <fnmatch.h>
 #include <stdlib.h>
@@ -20,6 +20,13 @@ static const struct quirk {
                "POCL_WORK_GROUP_METHOD=cbs in the environment it does not",
      .lifted_by = "POCL_WORK_GROUP_METHOD",
      .value = "cbs"},
+    {.platform = "rusticl",
+     .device = "llvmpipe*",
+     .driver = "22.*",
+     .reason = "Mesa 22 on llvmpipe compresses ragged rows wrongly; with SKV_OPENCL_QUIRKS=off in the environment it "
+               "is used all the same",
+     .lifted_by = "SKV_OPENCL_QUIRKS",
+     .value = "off"},
 };
 
 static bool fits(const char *pattern, const char *name)
