@@ -1,48 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Compression by the lane-per-row kernel, for what it can do: the largest of each token's 128 channels, records whose
- * bytes and places are multiples of 16. The shared kernels do the rest.
+ * Compression by the lane-per-row kernel, for what it can do. The shared kernels do the rest.
  */
 #include <stdio.h>
 
 #include "backends/cuda/cuda.h"
 
-#define HEAD_DIM 128
-/* Of group memory: a row, where it is from and goes to, and what follows a record. */
-#define ROW_BYTES 272
-#define PLACE_BYTES 16
-#define RECORD_PADDING 16
 #define WARPS 4
 #define GROUPS_RESIDENT 4
-
-static bool is_fit(const struct skv_compress_params *params)
-{
-    const struct skv_layout *layout = params->pool.layout;
-    if (layout->form != SKV_FIXED || layout->head_dim != HEAD_DIM || params->flags & SKV_COMPRESS_MEASURE ||
-        params->select.strategy != SKV_TOKEN_MAGNITUDE || skv_driver_address(params->pool.pages) % 16 != 0 ||
-        skv_driver_address(params->in.data) % 16 != 0 || params->in.token_stride % 8 != 0 ||
-        params->in.head_stride % 8 != 0 || params->n_tokens > INT32_MAX / layout->n_kv_heads ||
-        params->pool.n_blocks > INT32_MAX / layout->page_tokens)
-        return false;
-    for (uint32_t h = 0; h < layout->n_kv_heads; h++)
-        if (layout->head[h].record_bytes % 16 != 0 || layout->head[h].row_stride % 16 != 0 ||
-            layout->head[h].page_offset % 16 != 0 || layout->head[h].kept >= HEAD_DIM ||
-            skv_select_kept(&params->select, h) != layout->head[h].kept)
-            return false;
-    return layout->block_bytes % 16 == 0;
-}
 
 enum skv_status skv_cuda_compress(struct skv_queue *queue, const struct skv_compress_params *params)
 {
     struct skv_cuda_device *device = (struct skv_cuda_device *)queue->device;
     const struct skv_layout *layout = params->pool.layout;
-    if (!device->compress_rows || !is_fit(params))
+    if (!device->compress_rows || !skv_compress_rows_fit(params, skv_driver_is_aligned))
         return skv_gpu_compress(queue, params);
-    uint32_t record_step = 0, one = 1;
-    for (uint32_t h = 0; h < layout->n_kv_heads; h++)
-        if (layout->head[h].record_bytes + RECORD_PADDING > record_step)
-            record_step = layout->head[h].record_bytes + RECORD_PADDING;
-    uint32_t pieces = (record_step - RECORD_PADDING) / 16, share = (65536 + pieces - 1) / pieces;
+    uint32_t record_step = skv_compress_rows_step(layout), one = 1;
+    uint32_t pieces = (record_step - SKV_COMPRESS_ROWS_PADDING) / 16, share = (65536 + pieces - 1) / pieces;
     struct skv_gpu_compress args = skv_gpu_compress_args(params);
     for (uint32_t first = 0, n; first < layout->n_kv_heads; first += n) {
         n = skv_gpu_heads_of(layout, &params->select, layout->n_kv_heads, first, &args.select.heads);
@@ -58,7 +32,7 @@ enum skv_status skv_cuda_compress(struct skv_queue *queue, const struct skv_comp
         uint64_t n_groups = (n_tiles + n_warps - 1) / n_warps, resident = n_units * GROUPS_RESIDENT;
         launch.lanes = 32 * n_warps;
         launch.overlaps = true;
-        launch.scratch_bytes = (size_t)n_warps * 32 * (ROW_BYTES + record_step + PLACE_BYTES);
+        launch.scratch_bytes = (size_t)n_warps * skv_compress_rows_warp_bytes(layout);
         launch.groups[0] = n_groups < resident ? n_groups : resident;
         launch.groups[1] = launch.groups[2] = 1;
         SKV_TRY(skv_driver_enqueue(&launch, device->compress_rows));

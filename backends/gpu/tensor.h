@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How a call is laid out for the tensor-core attention kernels (backends/cuda/kernels/attend_tensor.h), whichever
- * driver launches them.
+ * How a call is laid out for the tensor-core attention kernels (backends/cuda/kernels/attend_tensor.h) and for
+ * compression in one pass (compress_rows.h there), whichever driver launches them.
  */
 #ifndef SKV_GPU_TENSOR_H
 #define SKV_GPU_TENSOR_H
@@ -49,6 +49,15 @@ uint64_t skv_tensor_scales_bytes(const struct skv_tensor_limits *limits, const s
 /* Of all variants for these shapes the most bytes of sums and scales. */
 uint64_t skv_tensor_workspace(const struct skv_tensor_kernels *kernels, const struct skv_tensor_limits *limits,
                               const struct skv_attend_params *params);
+
+/* ---- compress_rows.c */
+
+/* Whether the kernel can do the call. */
+bool skv_compress_rows_fit(const struct skv_compress_params *params, bool (*is_aligned)(struct skv_span span));
+/* Records one after the other in group memory: the distance, padding included; all group memory of a warp. */
+#define SKV_COMPRESS_ROWS_PADDING 16
+uint32_t skv_compress_rows_step(const struct skv_layout *layout);
+uint32_t skv_compress_rows_warp_bytes(const struct skv_layout *layout);
 
 /* ---- tensor_cut.c */
 
