@@ -210,15 +210,21 @@ template <class V, int STEPS> DEVICE void finish_scores(uint n_valid, float (&sc
                     score[s][t][n] = -INFINITY;
 }
 
-/* Steps from S on. Where the stride is known, steps are offsets in the instructions, else addresses of their own. */
+template <class V> DEVICE void next_step(struct tensor_rows *rows, uint stride)
+{
+    for (uint r = 0; r < 2 && !V::STRIDE; r++)
+        rows->at[r] += 8 * stride;
+}
+
+/* Steps from S on, those of values in pairs. Where the stride is known, steps are offsets in the instructions, else
+ * addresses of their own. */
 template <class V, int S = 0>
 DEVICE void score_steps(const struct tensor_places<V> *at, const struct tensor_queries<V> *queries,
                         struct tensor_rows rows, uint stride, float (&score)[V::STEPS][V::TILES][2])
 {
     if constexpr (S < V::STEPS) {
         score_step<V, 8 * V::STRIDE * S, false>(at, queries, rows, 8, score[S]);
-        for (uint n = 0; n < 4 && !V::STRIDE; n++)
-            rows.start[n] += 8 * stride;
+        next_step<V>(&rows, stride);
         score_steps<V, S + 1>(at, queries, rows, stride, score);
     }
 }
@@ -228,10 +234,14 @@ DEVICE void value_steps(const struct tensor_places<V> *at, struct tensor_rows ro
                         const float (&weight)[V::STEPS][V::TILES][2], float (&sums)[V::TILES][V::WORDS][4])
 {
     if constexpr (S < V::STEPS) {
-        value_step<V, 8 * V::STRIDE * S, false>(at, rows, base, 8, weight[S], sums);
-        for (uint n = 0; n < 4 && !V::STRIDE; n++)
-            rows.start[n] += 8 * stride;
-        value_steps<V, S + 1>(at, rows, V::STRIDE ? base : base + 8 * stride, stride, weight, sums);
+        uint bits[2][V::PASSES];
+        find_value_bits<V>(at, base + 8 * V::STRIDE * S, bits);
+        value_step<V, 8 * V::STRIDE * S, false>(at, rows, base, 8, weight[S], bits[0], sums);
+        next_step<V>(&rows, stride);
+        base += V::STRIDE ? 0 : 8 * stride;
+        value_step<V, 8 * V::STRIDE *(S + 1), false>(at, rows, base, 8, weight[S + 1], bits[1], sums);
+        next_step<V>(&rows, stride);
+        value_steps<V, S + 2>(at, rows, V::STRIDE ? base : base + 8 * stride, stride, weight, sums);
     }
 }
 
@@ -243,11 +253,11 @@ DEVICE void attend_records(const struct skv_gpu_attend *p, const struct tensor_p
     uint k_stride = V::STRIDE ? V::STRIDE : p->k_heads.head[0].row_stride;
     uint v_stride = V::STRIDE ? V::STRIDE : p->v_heads.head[0].row_stride, v_base = base + V::C * k_stride;
     float score[V::STEPS][V::TILES][2];
-    score_steps<V>(at, queries, k_rows(at, base, V::APART * k_stride), k_stride, score);
+    score_steps<V>(at, queries, two_rows(base + at->k_row, V::APART * k_stride), k_stride, score);
     if (n_valid < V::C)
         finish_scores<V>(n_valid, score);
     weigh<V>(score, p->scale * LOG2_E, state);
-    value_steps<V>(at, v_rows(at, v_base, V::APART * v_stride), v_base, v_stride, score, state->sums);
+    value_steps<V>(at, two_rows(v_base + at->v_row, V::APART * v_stride), v_base, v_stride, score, state->sums);
 }
 
 /* The places of records serve dense rows but for the rows' own. */
@@ -262,11 +272,12 @@ DEVICE void attend_dense(const struct skv_gpu_attend *p, const struct tensor_pla
     at.v_row = first_token<V::APART>(j) * V::DENSE_STRIDE;
     uint v_base = base + SKV_CUDA_STEP_ROWS * V::DENSE_STRIDE;
     float score[1][V::TILES][2];
-    score_step<V, 0, true>(&at, queries, k_rows(&at, base, V::APART * V::DENSE_STRIDE), n_valid, score[0]);
+    score_step<V, 0, true>(&at, queries, two_rows(base + at.k_row, V::APART * V::DENSE_STRIDE), n_valid, score[0]);
     finish_scores<V>(n_valid, score);
     weigh<V>(score, p->scale * LOG2_E, state);
-    value_step<V, 0, true>(&at, v_rows(&at, v_base, V::APART * V::DENSE_STRIDE), v_base, n_valid, score[0],
-                           state->sums);
+    uint none[V::PASSES];
+    value_step<V, 0, true>(&at, two_rows(v_base + at.v_row, V::APART * V::DENSE_STRIDE), v_base, n_valid, score[0],
+                           none, state->sums);
 }
 
 /* Rows past the last valid one hold anything: their bitmaps become empty. By all lanes. */

@@ -49,7 +49,7 @@ template <class V> DEVICE void leave_sums(const struct tensor_group *group, stru
             store_shared(scales_at + (warp * ROWS + 4 * t + i / 2) * 8 + 4, as_uint(total));
         }
         for (uint w = 0; w < V::WORDS; w++)
-            store_shared4(group->sums_at + ((warp * ROWS + 4 * t + j) * V::D + 32 * w + 4 * i) * 4,
+            store_shared4(group->sums_at + ((warp * ROWS + 4 * t + j) * V::D + 32 * w + 4 * fours_of<V>(i)) * 4,
                           make_uint4(as_uint(state->sums[t][w][0]), as_uint(state->sums[t][w][1]),
                                      as_uint(state->sums[t][w][2]), as_uint(state->sums[t][w][3])));
     }

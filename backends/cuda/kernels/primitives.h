@@ -60,14 +60,27 @@ DEVICE float exp2_fast(float x)
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
+/* a * b + c, which the compiler does not take apart. */
+DEVICE uint add_product(uint a, uint b, uint c)
+{
+    uint x;
+    asm("mad.lo.u32 %0, %1, %2, %3;" : "=r"(x) : "r"(a), "r"(b), "r"(c));
+    return x;
+}
 DEVICE uint funnel_right(uint low, uint high, uint n)
 {
     return __funnelshift_r(low, high, n);
 }
+DEVICE uint funnel_left(uint low, uint high, uint n)
+{
+    return __funnelshift_l(low, high, n);
+}
 /* Byte i of the result is byte selector[4i+3:4i] of high:low. */
 DEVICE uint permute(uint low, uint high, uint selector)
 {
-    return __byte_perm(low, high, selector);
+    uint x;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(x) : "r"(low), "r"(high), "r"(selector));
+    return x;
 }
 /* Two values as a word, the first in the low half, to the nearest even. */
 DEVICE uint pack_half(float x, float y)
@@ -123,15 +136,21 @@ DEVICE void store_shared4(uint at, uint4 x)
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
                  : "memory");
 }
-/* The 16 bits at at + OFFSET where bits & MASK is not 0, else 0. */
-template <int OFFSET, uint MASK> DEVICE uint load_shared16_if(uint at, uint bits)
+/* The 16 bits at at + OFFSET where bits & mask is not 0, else 0. */
+template <int OFFSET> DEVICE uint load_shared16_if(uint at, uint bits, uint mask)
 {
     uint x;
     asm volatile("{.reg .pred p; .reg .b32 t; and.b32 t, %2, %4; setp.ne.u32 p, t, 0; mov.b32 %0, 0;"
                  "@p ld.shared.u16 %0, [%1+%3];}"
                  : "=r"(x)
-                 : "r"(at), "r"(bits), "n"(OFFSET), "n"(MASK));
+                 : "r"(at), "r"(bits), "n"(OFFSET), "r"(mask));
     return x;
+}
+/* Two matrices of 8 rows of 8 16-bit elements, turned: x[m] of lane (i, j) holds column i of rows 2j and 2j + 1. Lane
+ * 8m + r names row r of matrix m, at a multiple of 16. */
+DEVICE void load_turned(uint (&x)[2], uint at)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];" : "=r"(x[0]), "=r"(x[1]) : "r"(at));
 }
 /* Where bits & MASK is not 0, the 16 bits at *at, which moves on by 2; else 0. */
 template <uint MASK> DEVICE uint take_shared16_if(uint *at, uint bits)

@@ -62,9 +62,17 @@ DEVICE float exp2_fast(float x)
     float y = exp2f(fabsf(x) < 0x1p-126f ? 0 : x);
     return y < 0x1p-126f ? 0 : y;
 }
+DEVICE uint add_product(uint a, uint b, uint c)
+{
+    return a * b + c;
+}
 DEVICE uint funnel_right(uint low, uint high, uint n)
 {
     return (uint)(((ulong)high << 32 | low) >> (n & 31));
+}
+DEVICE uint funnel_left(uint low, uint high, uint n)
+{
+    return (uint)((((ulong)high << 32 | low) << (n & 31)) >> 32);
 }
 DEVICE uint permute(uint low, uint high, uint selector)
 {
@@ -115,13 +123,24 @@ DEVICE void store_shared4(uint at, uint4 x, SKV_PLACE)
 {
     *(uint4 *)emulator::scratch_to_write(at, 16, at_line) = x;
 }
-template <int OFFSET, uint MASK> DEVICE uint load_shared16_if(uint at, uint bits, SKV_PLACE)
+template <int OFFSET> DEVICE uint load_shared16_if(uint at, uint bits, uint mask, SKV_PLACE)
 {
-    return bits & MASK ? load_shared16(at + OFFSET, at_line) : 0;
+    return bits & mask ? load_shared16(at + OFFSET, at_line) : 0;
+}
+DEVICE void load_turned(uint (&x)[2], uint at, SKV_PLACE)
+{
+    uint i = emulator::own_lane() / 4, j = emulator::own_lane() % 4;
+    for (uint m = 0; m < 2; m++) {
+        uint first = emulator::shuffle(at, 8 * m + 2 * j, at_line);
+        uint second = emulator::shuffle(at, 8 * m + 2 * j + 1, at_line);
+        emulator::scratch_at(first, 16, at_line);
+        emulator::scratch_at(second, 16, at_line);
+        x[m] = load_shared16(first + 2 * i, at_line) | load_shared16(second + 2 * i, at_line) << 16;
+    }
 }
 template <uint MASK> DEVICE uint take_shared16_if(uint *at, uint bits, SKV_PLACE)
 {
-    uint x = load_shared16_if<0, MASK>(*at, bits, at_line);
+    uint x = load_shared16_if<0>(*at, bits, MASK, at_line);
     *at += bits & MASK ? 2 : 0;
     return x;
 }
