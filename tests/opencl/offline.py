@@ -20,7 +20,7 @@ FILES = ["backends/opencl/kernels/language.cl", "core/format.h", "backends/gpu/p
 AMD = ["gfx90a", "gfx942", "gfx1030", "gfx1201"]
 NVIDIA = ["sm_80"]
 # Of the programs for NVIDIA: each costs a second.
-PROGRAMS = ["compress_rows", "attend_d128_m4_f16_s96_a4", "attend_d128_m8_bf16_x_a1"]
+PROGRAMS = ["compress_rows", "decompress_rows_256", "attend_d128_m4_f16_s96_a4", "attend_d256_m4_bf16_x_a1"]
 
 
 def find(*names):
