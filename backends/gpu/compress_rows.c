@@ -54,7 +54,7 @@ enum skv_status skv_compress_rows(struct skv_queue *queue, const struct skv_comp
 {
     const struct skv_layout *layout = params->pool.layout;
     uint32_t step = record_step(layout), one = 1, pieces = (step - PADDING) / 16, share = (65536 + pieces - 1) / pieces;
-    struct skv_gpu_compress args = skv_gpu_compress_args(params);
+    struct skv_gpu_compress args = skv_gpu_compress_args(queue, params);
     for (uint32_t first = 0, n; first < layout->n_kv_heads; first += n) {
         n = skv_gpu_heads_of(layout, &params->select, layout->n_kv_heads, first, &args.select.heads);
         struct skv_gpu_launch launch = skv_gpu_launch_begin(queue, SKV_GPU_COMPRESS_FIXED);

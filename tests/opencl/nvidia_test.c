@@ -226,7 +226,8 @@ static void check(const char *wrong, const struct call *call, const char *compre
             fail_msg("out[%zu] is %g; on the CPU it is %g", i, got.out[i], right.out[i]);
 }
 
-#define PORTABLE_COMPRESS "compress opencl portable"
+/* PoCL's device remains one for CPUs. */
+#define PORTABLE_COMPRESS "compress opencl serial"
 #define PORTABLE_DECOMPRESS "decompress opencl portable"
 #define PORTABLE_ATTEND "attend opencl portable.d128.m4 + merge"
 #define COMPRESS "compress opencl ptx.rows"
@@ -330,6 +331,16 @@ static void switched_off(void **state)
     unsetenv("SKV_OPENCL_PTX");
 }
 
+/* What GPUs run, on a CPU. */
+static void without_serial(void **state)
+{
+    (void)state;
+    setenv("SKV_OPENCL_SERIAL", "off", 1);
+    check("", &(struct call){128, SKV_F16, 36, 4, 0}, "compress opencl portable", PORTABLE_DECOMPRESS, PORTABLE_ATTEND,
+          NULL);
+    unsetenv("SKV_OPENCL_SERIAL");
+}
+
 /* In a process of its own: what the first OpenCL device says about itself under the given variables. */
 static void describe(const char *version, const char *method, skv_device_info *info)
 {
@@ -386,9 +397,10 @@ int main(int argc, char **argv)
         return 2;
     }
     library_path = argv[1];
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(serves),     cmocka_unit_test(serves_others), cmocka_unit_test(trials),
-        cmocka_unit_test(unfit),      cmocka_unit_test(refused),       cmocka_unit_test(one_refused),
-        cmocka_unit_test(old_device), cmocka_unit_test(switched_off),  cmocka_unit_test(quirks)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(serves),         cmocka_unit_test(serves_others),
+                                       cmocka_unit_test(trials),         cmocka_unit_test(unfit),
+                                       cmocka_unit_test(refused),        cmocka_unit_test(one_refused),
+                                       cmocka_unit_test(old_device),     cmocka_unit_test(switched_off),
+                                       cmocka_unit_test(without_serial), cmocka_unit_test(quirks)};
     return cmocka_run_group_tests_name("nvidia", tests, NULL, NULL);
 }
