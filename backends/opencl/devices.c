@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "backends/opencl/nvidia/nvidia.h"
 
@@ -96,15 +95,6 @@ static bool find_fault(const struct skv_cl_functions *cl, cl_device_id id, char 
     return true;
 }
 
-/* CPUs prune and compress with a work-item for many rows, unless the environment decides, as tests do. */
-static bool is_serial(const struct skv_device_info *info)
-{
-    const char *wanted = getenv("SKV_OPENCL_SERIAL");
-    if (wanted && (strcmp(wanted, "on") == 0 || strcmp(wanted, "off") == 0))
-        return strcmp(wanted, "on") == 0;
-    return info->kind == SKV_DEVICE_CPU;
-}
-
 static void describe(uint32_t i_device, struct skv_device_info *info)
 {
     const struct skv_cl_functions *cl = skv_cl_load(info->reason, sizeof info->reason);
@@ -128,8 +118,9 @@ static void describe(uint32_t i_device, struct skv_device_info *info)
     snprintf(info->id, sizeof info->id, NAME ":%" PRIu32, i_device);
     snprintf(info->backend, sizeof info->backend, NAME);
     snprintf(info->driver, sizeof info->driver, "%.40s %.40s", platform, driver);
-    snprintf(info->variant, sizeof info->variant, "portable kernels%s%s, %.64s", is_serial(info) ? ", serial rows" : "",
-             skv_nvidia_is_likely(cl, id) ? " and PTX once tried" : "", version);
+    snprintf(info->variant, sizeof info->variant, "portable kernels%s%s, %.64s",
+             skv_cl_is_serial(info) ? ", serial rows" : "", skv_nvidia_is_likely(cl, id) ? " and PTX once tried" : "",
+             version);
 }
 
 static void close_device(struct skv_device *device)
@@ -216,7 +207,7 @@ static enum skv_status open_device(uint32_t i_device, const struct skv_device_pa
     own->platform = places[i_device].platform;
     own->id = places[i_device].device;
     own->nvidia.likely = skv_nvidia_is_likely(own->cl, own->id);
-    own->base.is_serial = is_serial(&own->base.base.info);
+    own->base.is_serial = skv_cl_is_serial(&own->base.base.info);
     own->base.group_bytes = number(own->cl, own->id, CL_DEVICE_LOCAL_MEM_SIZE);
     snprintf(own->key, sizeof own->key, "%s|%s|%s", own->base.base.info.name, own->base.base.info.driver,
              own->base.base.info.variant);

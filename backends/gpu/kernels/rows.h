@@ -70,9 +70,9 @@ DEVICE bool starts_run(const struct skv_gpu_compress *p, const GLOBAL slong *slo
     return slot >= 0 && (before < 0 || before / p->pool.page_tokens != slot / p->pool.page_tokens);
 }
 
-/* Where a run of tokens stands in its page. */
+/* Where a run of tokens stands in its page. Without bool: Mesa 22's rusticl reads such members of a struct wrongly. */
 struct run {
-    bool open, inside, fits;
+    uint open, inside, fits;
     uint i_slot, start;
     ulong page;
 };
