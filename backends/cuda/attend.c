@@ -12,11 +12,11 @@
 /* Group memory that the system keeps for each group. */
 #define RESERVED_BYTES 1024
 
-#define VARIANT(name, head_dim, rows, is_bf16, stride, apart, chunk_tokens, warps) \
+#define VARIANT(name, head_dim, rows, is_bf16, stride, apart, chunk_tokens, warps, ...) \
     {#name, head_dim, rows, is_bf16 ? SKV_BF16 : SKV_F16, stride, apart, chunk_tokens, warps},
 static const struct skv_tensor_variant variants[SKV_CUDA_TENSOR_KERNELS] = {SKV_CUDA_TENSOR_VARIANTS(VARIANT)};
 static const struct skv_tensor_kernels kernels = {
-    .variants = variants, .n_variants = SKV_CUDA_TENSOR_KERNELS, .rows_max = 16, .is_aligned = skv_driver_is_aligned};
+    .variants = variants, .n_variants = SKV_CUDA_TENSOR_KERNELS, .is_aligned = skv_driver_is_aligned};
 
 static struct skv_tensor_limits limits_of(const struct skv_cuda_device *device)
 {

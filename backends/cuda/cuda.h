@@ -85,7 +85,7 @@ extern const struct skv_driver skv_cuda_driver;
 #define SKV_CUDA_ONE_KERNEL(...) +1
 #define SKV_CUDA_TENSOR_KERNELS (0 SKV_CUDA_TENSOR_VARIANTS(SKV_CUDA_ONE_KERNEL))
 
-#define SKV_CUDA_DECOMPRESS_KERNELS 3
+#define SKV_CUDA_DECOMPRESS_KERNELS (0 SKV_CUDA_DECOMPRESS_VARIANTS(SKV_CUDA_ONE_KERNEL))
 
 /* What kernels may declare of group memory besides their scratch. */
 #define SKV_CUDA_STATIC_BYTES 1024

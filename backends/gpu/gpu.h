@@ -31,6 +31,7 @@ extern const char *const skv_gpu_kernel_names[SKV_GPU_ROW_KERNELS];
 struct skv_gpu_device {
     struct skv_device base;
     uint64_t group_bytes; /* group memory that a group may have */
+    bool is_serial;       /* prune and compress have groups of one lane */
     /* The head_dims for which attention kernels were compiled, ascending, each serving the smaller ones; the first 0:
      * they are compiled for each head_dim. */
     uint32_t capacities[SKV_GPU_CAPACITIES];
@@ -107,7 +108,7 @@ enum skv_status skv_gpu_merge(struct skv_queue *queue, const struct skv_merge_pa
 
 /* The parts of skv_gpu_compress and skv_gpu_decompress that a backend's own kernels need, too: the parameters but for
  * the heads, and all that a kernel takes. */
-struct skv_gpu_compress skv_gpu_compress_args(const struct skv_compress_params *params);
+struct skv_gpu_compress skv_gpu_compress_args(const struct skv_queue *queue, const struct skv_compress_params *params);
 void skv_gpu_compress_spans(struct skv_gpu_launch *launch, const struct skv_compress_params *params,
                             const struct skv_gpu_compress *args);
 struct skv_gpu_decompress skv_gpu_decompress_args(const struct skv_decompress_params *params);

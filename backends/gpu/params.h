@@ -20,6 +20,12 @@ typedef uint64_t skv_u64;
 
 /* Lanes of a group of the kernels on rows, and of merge. */
 #define SKV_GPU_ROW_LANES 64
+/* Of those that select. SKV_SERIAL: the variant for CPUs (backends/opencl/kernels/select_serial.cl). */
+#ifdef SKV_SERIAL
+#define SKV_GPU_SELECT_LANES 1
+#else
+#define SKV_GPU_SELECT_LANES SKV_GPU_ROW_LANES
+#endif
 /* Of the portable attention kernel for a head_dim: tokens of a tile, whose records take up to 17 KiB of group memory,
  * and lanes of a group. */
 #define SKV_GPU_TILE(head_dim) ((head_dim) <= 128 ? 32 : (head_dim) <= 256 ? 16 : 8)

@@ -24,13 +24,30 @@ static bool is_by_channel(uint32_t strategy)
     return strategy == SKV_CHANNEL_MAGNITUDE || strategy == SKV_CHANNEL_WEIGHTED;
 }
 
+/* Whether a lane selects alone, with the scores of its rows in memory of its own. */
+static bool is_serial(const struct skv_queue *queue)
+{
+    return ((const struct skv_gpu_device *)queue->device)->is_serial;
+}
+
+static uint32_t select_lanes(const struct skv_queue *queue)
+{
+    return is_serial(queue) ? 1 : LANES;
+}
+
+static const char *variant_of(const struct skv_queue *queue)
+{
+    return is_serial(queue) ? "serial" : "portable";
+}
+
 static size_t tile_bytes(const struct skv_gpu_select *select, uint32_t n_rows)
 {
     return select->staged ? (size_t)n_rows * (select->head_dim + 2) * 2 : 4;
 }
 
-static void fill_select(struct skv_gpu_select *select, const struct skv_select *rule, const struct skv_rows *in,
-                        uint64_t n_tokens, uint32_t dtype, uint32_t head_dim, uint32_t n_heads, bool capped)
+static void fill_select(const struct skv_queue *queue, struct skv_gpu_select *select, const struct skv_select *rule,
+                        const struct skv_rows *in, uint64_t n_tokens, uint32_t dtype, uint32_t head_dim,
+                        uint32_t n_heads, bool capped)
 {
     *select = (struct skv_gpu_select){
         .in = rows_of(in),
@@ -44,8 +61,8 @@ static void fill_select(struct skv_gpu_select *select, const struct skv_select *
         .group_tokens = rule->group_tokens,
         .protect_tokens = rule->protect_tokens,
         .chunk_tokens = LANES,
-        .staged = rule->strategy == SKV_TOKEN_MAGNITUDE || rule->strategy == SKV_TOKEN_WEIGHTED ||
-                  rule->strategy == SKV_THRESHOLD,
+        .staged = !is_serial(queue) && (rule->strategy == SKV_TOKEN_MAGNITUDE || rule->strategy == SKV_TOKEN_WEIGHTED ||
+                                        rule->strategy == SKV_THRESHOLD),
         .capped = capped,
     };
     if (rule->strategy == SKV_THRESHOLD)
@@ -80,7 +97,7 @@ enum skv_status skv_gpu_prune(struct skv_queue *queue, const struct skv_prune_pa
                                  .out_mask = skv_gpu_offset(params->mask, 8),
                                  .has_out = params->out.data.buffer != NULL,
                                  .has_mask = params->mask.buffer != NULL};
-    fill_select(&args.select, &params->select, &params->in, params->n_tokens, params->dtype, params->head_dim,
+    fill_select(queue, &args.select, &params->select, &params->in, params->n_tokens, params->dtype, params->head_dim,
                 params->n_kv_heads, false);
     for (uint32_t first = 0, n; first < params->n_kv_heads; first += n) {
         n = skv_gpu_heads_of(NULL, &params->select, params->n_kv_heads, first, &args.select.heads);
@@ -90,13 +107,14 @@ enum skv_status skv_gpu_prune(struct skv_queue *queue, const struct skv_prune_pa
         skv_gpu_arg_buffer(&launch, params->out.data);
         skv_gpu_arg_buffer(&launch, params->mask);
         launch.scratch_bytes = scratch_bytes(&args.select);
-        SKV_TRY(skv_gpu_enqueue(&launch, LANES, n_chunks(&args.select), n, 1));
+        SKV_TRY(skv_gpu_enqueue(&launch, select_lanes(queue), n_chunks(&args.select), n, 1));
     }
-    snprintf(queue->last_kernel, sizeof queue->last_kernel, "prune %s portable", queue->device->backend->name);
+    snprintf(queue->last_kernel, sizeof queue->last_kernel, "prune %s %s", queue->device->backend->name,
+             variant_of(queue));
     return SKV_OK;
 }
 
-struct skv_gpu_compress skv_gpu_compress_args(const struct skv_compress_params *params)
+struct skv_gpu_compress skv_gpu_compress_args(const struct skv_queue *queue, const struct skv_compress_params *params)
 {
     const struct skv_layout *layout = params->pool.layout;
     struct skv_gpu_compress args = {.pool = skv_gpu_pool_of(&params->pool),
@@ -106,7 +124,7 @@ struct skv_gpu_compress skv_gpu_compress_args(const struct skv_compress_params *
                                     .has_slots = params->slot_mapping.buffer != NULL,
                                     .has_row_bytes = params->row_bytes.buffer != NULL,
                                     .measure = (params->flags & SKV_COMPRESS_MEASURE) != 0};
-    fill_select(&args.select, &params->select, &params->in, params->n_tokens, layout->dtype, layout->head_dim,
+    fill_select(queue, &args.select, &params->select, &params->in, params->n_tokens, layout->dtype, layout->head_dim,
                 layout->n_kv_heads, layout->form == SKV_RAGGED);
     return args;
 }
@@ -127,17 +145,17 @@ enum skv_status skv_gpu_compress(struct skv_queue *queue, const struct skv_compr
 {
     const struct skv_layout *layout = params->pool.layout;
     bool ragged = layout->form == SKV_RAGGED;
-    struct skv_gpu_compress args = skv_gpu_compress_args(params);
+    struct skv_gpu_compress args = skv_gpu_compress_args(queue, params);
     for (uint32_t first = 0, n; first < layout->n_kv_heads; first += n) {
         n = skv_gpu_heads_of(layout, &params->select, layout->n_kv_heads, first, &args.select.heads);
         struct skv_gpu_launch launch =
             skv_gpu_launch_begin(queue, ragged ? SKV_GPU_COMPRESS_RAGGED : SKV_GPU_COMPRESS_FIXED);
         skv_gpu_compress_spans(&launch, params, &args);
         launch.scratch_bytes = scratch_bytes(&args.select);
-        SKV_TRY(skv_gpu_enqueue(&launch, LANES, n_chunks(&args.select), n, 1));
+        SKV_TRY(skv_gpu_enqueue(&launch, select_lanes(queue), n_chunks(&args.select), n, 1));
     }
-    snprintf(queue->last_kernel, sizeof queue->last_kernel, "compress %s portable%s", queue->device->backend->name,
-             ragged ? " ragged" : "");
+    snprintf(queue->last_kernel, sizeof queue->last_kernel, "compress %s %s%s", queue->device->backend->name,
+             variant_of(queue), ragged ? " ragged" : "");
     return SKV_OK;
 }
 

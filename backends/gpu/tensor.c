@@ -21,12 +21,17 @@ static bool is_cache_fit(const struct skv_tensor_kernels *kernels, const struct 
            kernels->is_aligned(params->k_pool.pages) && kernels->is_aligned(params->v_pool.pages);
 }
 
-/* Query rows of a kernel: those of a group, in as few passes over the cache as can be. With 256 channels, 16 rows are
- * more than registers hold. */
+/* Query rows of a kernel: those of a group, in as few passes over the cache as can be. */
 static uint32_t rows_of(const struct skv_tensor_kernels *kernels, const struct skv_attend_params *params)
 {
-    uint32_t group = params->n_q_heads / params->n_kv_heads;
-    return group <= 4 ? 4 : group <= 8 || params->head_dim == 256 || kernels->rows_max < 16 ? 8 : 16;
+    uint32_t group = params->n_q_heads / params->n_kv_heads, rows = 0;
+    for (uint32_t i = 0; i < kernels->n_variants; i++) {
+        uint32_t own = kernels->variants[i].rows;
+        if (kernels->variants[i].head_dim == params->head_dim &&
+            (rows < group ? own > rows : own >= group && own < rows))
+            rows = own;
+    }
+    return rows;
 }
 
 static bool is_call_fit(const struct skv_tensor_kernels *kernels, const struct skv_attend_params *params)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How a call is laid out for the tensor-core attention kernels (backends/cuda/kernels/attend_tensor.h) and for
- * compression in one pass (compress_rows.h there), whichever driver launches them.
+ * How a call is laid out for the tensor-core attention kernels (backends/cuda/kernels/attend_tensor.h) and for rows in
+ * one pass (compress_rows.h and decompress_rows.h there), whichever driver launches them.
  */
 #ifndef SKV_GPU_TENSOR_H
 #define SKV_GPU_TENSOR_H
@@ -18,7 +18,6 @@ struct skv_tensor_variant {
 struct skv_tensor_kernels {
     const struct skv_tensor_variant *variants;
     uint32_t n_variants;
-    uint32_t rows_max;                        /* the most query rows that there are variants for */
     bool (*is_aligned)(struct skv_span span); /* to 16 bytes */
 };
 
@@ -50,14 +49,25 @@ uint64_t skv_tensor_scales_bytes(const struct skv_tensor_limits *limits, const s
 uint64_t skv_tensor_workspace(const struct skv_tensor_kernels *kernels, const struct skv_tensor_limits *limits,
                               const struct skv_attend_params *params);
 
-/* ---- compress_rows.c */
+/* ---- compress_rows.c, decompress_rows.c: rows in one pass. What a backend has for such a kernel: */
 
-/* Whether the kernel can do the call. */
+struct skv_rows_kernel {
+    enum skv_status (*enqueue)(const struct skv_gpu_launch *launch, void *kernel);
+    void *kernel;
+    uint32_t warps, groups; /* of a group at most; resident on a multiprocessor */
+    bool scratch_is_fixed;  /* else its bytes are asked for */
+};
+
+/* Whether a kernel can do the call. */
 bool skv_compress_rows_fit(const struct skv_compress_params *params, bool (*is_aligned)(struct skv_span span));
-/* Records one after the other in group memory: the distance, padding included; all group memory of a warp. */
-#define SKV_COMPRESS_ROWS_PADDING 16
-uint32_t skv_compress_rows_step(const struct skv_layout *layout);
-uint32_t skv_compress_rows_warp_bytes(const struct skv_layout *layout);
+bool skv_decompress_rows_fit(const struct skv_decompress_params *params, bool (*is_aligned)(struct skv_span span));
+/* Warps of a group, of `most`, that so much scratch has room for; 0: none, and the kernel cannot do the call. */
+uint32_t skv_compress_rows_warps(const struct skv_layout *layout, uint32_t most, uint64_t scratch_bytes);
+uint32_t skv_decompress_rows_warps(const struct skv_layout *layout, uint32_t most, uint64_t scratch_bytes);
+enum skv_status skv_compress_rows(struct skv_queue *queue, const struct skv_compress_params *params,
+                                  const struct skv_rows_kernel *kernel);
+enum skv_status skv_decompress_rows(struct skv_queue *queue, const struct skv_decompress_params *params,
+                                    const struct skv_rows_kernel *kernel);
 
 /* ---- tensor_cut.c */
 

@@ -118,8 +118,9 @@ static void describe(uint32_t i_device, struct skv_device_info *info)
     snprintf(info->id, sizeof info->id, NAME ":%" PRIu32, i_device);
     snprintf(info->backend, sizeof info->backend, NAME);
     snprintf(info->driver, sizeof info->driver, "%.40s %.40s", platform, driver);
-    snprintf(info->variant, sizeof info->variant, "portable kernels%s, %.80s",
-             skv_nvidia_is_likely(cl, id) ? " and PTX once tried" : "", version);
+    snprintf(info->variant, sizeof info->variant, "portable kernels%s%s, %.64s",
+             skv_cl_is_serial(info) ? ", serial rows" : "", skv_nvidia_is_likely(cl, id) ? " and PTX once tried" : "",
+             version);
 }
 
 static void close_device(struct skv_device *device)
@@ -159,7 +160,7 @@ static const struct skv_device_ops device_ops = {
     .prune = skv_gpu_prune,
     .channel_weights = skv_gpu_channel_weights,
     .compress = skv_nvidia_compress,
-    .decompress = skv_gpu_decompress,
+    .decompress = skv_nvidia_decompress,
     .attend = skv_nvidia_attend,
     .merge = skv_gpu_merge,
     .attend_split = skv_gpu_attend_split,
@@ -206,6 +207,7 @@ static enum skv_status open_device(uint32_t i_device, const struct skv_device_pa
     own->platform = places[i_device].platform;
     own->id = places[i_device].device;
     own->nvidia.likely = skv_nvidia_is_likely(own->cl, own->id);
+    own->base.is_serial = skv_cl_is_serial(&own->base.base.info);
     own->base.group_bytes = number(own->cl, own->id, CL_DEVICE_LOCAL_MEM_SIZE);
     snprintf(own->key, sizeof own->key, "%s|%s|%s", own->base.base.info.name, own->base.base.info.driver,
              own->base.base.info.variant);

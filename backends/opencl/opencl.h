@@ -113,6 +113,10 @@ struct skv_cl_device {
 /* Why a device must not be used that is known to fail, or NULL. */
 const char *skv_cl_refusal(const char *platform, const char *device, const char *driver);
 
+/* Whether a described device prunes and compresses by single work-items (kernels/select_serial.cl): CPUs do, unless the
+ * environment says otherwise, as tests do. */
+bool skv_cl_is_serial(const struct skv_device_info *info);
+
 /* ---- cache.c: program binaries on disk */
 
 /* The stored binary for a key, or NULL. The caller frees it with skv_free. */

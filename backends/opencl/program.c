@@ -10,7 +10,7 @@ extern const char skv_cl_source[];
 /* What the text takes from the public headers. */
 #define ENUMERATORS                                                                                            \
     " -DSKV_F16=%d -DSKV_BF16=%d -DSKV_F32=%d -DSKV_FIXED=%d -DSKV_TOKEN_MAGNITUDE=%d -DSKV_TOKEN_WEIGHTED=%d" \
-    " -DSKV_CHANNEL_MAGNITUDE=%d -DSKV_CHANNEL_WEIGHTED=%d -DSKV_CHANNELS=%d -DSKV_THRESHOLD=%d"
+    " -DSKV_CHANNEL_MAGNITUDE=%d -DSKV_CHANNEL_WEIGHTED=%d -DSKV_CHANNELS=%d -DSKV_THRESHOLD=%d -DSKV_MASK=%d"
 #define LOG_BYTES_MAX 65536
 
 static void report_log(struct skv_cl_device *device, cl_program program, char *first_line, size_t n_bytes)
@@ -117,7 +117,7 @@ static enum skv_status find_or_make(struct skv_cl_device *device, const char *op
     snprintf(added->options, sizeof added->options, "%s", options);
     snprintf(all, sizeof all, "-cl-std=CL1.2 %s" ENUMERATORS, options, SKV_F16, SKV_BF16, SKV_F32, SKV_FIXED,
              SKV_TOKEN_MAGNITUDE, SKV_TOKEN_WEIGHTED, SKV_CHANNEL_MAGNITUDE, SKV_CHANNEL_WEIGHTED, SKV_CHANNELS,
-             SKV_THRESHOLD);
+             SKV_THRESHOLD, SKV_MASK);
     enum skv_status status = make_program(device, all, &added->program);
     if (status != SKV_OK) {
         skv_free(added);

@@ -61,7 +61,7 @@ static enum skv_status make_kernels(struct skv_cl_device *device, struct skv_cl_
 {
     cl_int code = CL_SUCCESS;
     cl_program program = NULL;
-    SKV_TRY(skv_cl_program(device, "-DSKV_ROWS", &program));
+    SKV_TRY(skv_cl_program(device, device->base.is_serial ? "-DSKV_ROWS -DSKV_SERIAL" : "-DSKV_ROWS", &program));
     for (int i = 0; i < SKV_GPU_ROW_KERNELS; i++) {
         own->kernels[i] = device->cl->clCreateKernel(program, skv_gpu_kernel_names[i], &code);
         if (code != CL_SUCCESS)

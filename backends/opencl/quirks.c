@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Drivers that are known to fail where no trial finds out: those that take the process with them, and those of whose
- * portable kernels, which are not tried, one gives wrong results.
+ * Drivers that are known to fail where no trial finds out: those that take the process with them, and those that run
+ * one variant of the kernels wrongly, which are not tried.
  */
 #include <fnmatch.h>
 #include <stdlib.h>
@@ -20,13 +20,6 @@ static const struct quirk {
                "POCL_WORK_GROUP_METHOD=cbs in the environment it does not",
      .lifted_by = "POCL_WORK_GROUP_METHOD",
      .value = "cbs"},
-    {.platform = "rusticl",
-     .device = "llvmpipe*",
-     .driver = "22.*",
-     .reason = "Mesa 22 on llvmpipe compresses ragged rows wrongly; with SKV_OPENCL_QUIRKS=off in the environment it "
-               "is used all the same",
-     .lifted_by = "SKV_OPENCL_QUIRKS",
-     .value = "off"},
 };
 
 static bool fits(const char *pattern, const char *name)
@@ -47,4 +40,18 @@ const char *skv_cl_refusal(const char *platform, const char *device, const char 
             !is_lifted(&quirks[i]))
             return quirks[i].reason;
     return NULL;
+}
+
+/* Platform and driver, of CPU devices that need what GPUs run: Mesa 22 loses survivors of ragged rows otherwise. */
+static const char *const grouped[] = {"rusticl 22.*"};
+
+bool skv_cl_is_serial(const struct skv_device_info *info)
+{
+    const char *wanted = getenv("SKV_OPENCL_SERIAL");
+    if (wanted && (strcmp(wanted, "on") == 0 || strcmp(wanted, "off") == 0))
+        return strcmp(wanted, "on") == 0;
+    for (size_t i = 0; i < sizeof grouped / sizeof grouped[0]; i++)
+        if (fits(grouped[i], info->driver))
+            return false;
+    return info->kind == SKV_DEVICE_CPU;
 }

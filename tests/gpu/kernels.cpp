@@ -14,6 +14,5 @@
 #define EMULATED_VARIANT(name, ...) SKV_EMULATED_KERNEL(skv_kernel_attend_##name);
 SKV_CUDA_TENSOR_VARIANTS(EMULATED_VARIANT)
 SKV_EMULATED_KERNEL(skv_kernel_compress_rows);
-SKV_EMULATED_KERNEL(skv_kernel_decompress_rows_64);
-SKV_EMULATED_KERNEL(skv_kernel_decompress_rows_128);
-SKV_EMULATED_KERNEL(skv_kernel_decompress_rows_256);
+#define EMULATED_DECOMPRESSION(head_dim) SKV_EMULATED_KERNEL(skv_kernel_decompress_rows_##head_dim);
+SKV_CUDA_DECOMPRESS_VARIANTS(EMULATED_DECOMPRESSION)

@@ -11,3 +11,5 @@
 #define EMULATED_VARIANT(name, ...) SKV_EMULATED_KERNEL(skv_kernel_attend_##name);
 SKV_NVIDIA_VARIANTS(EMULATED_VARIANT)
 SKV_EMULATED_KERNEL(skv_kernel_compress_rows);
+#define EMULATED_DECOMPRESSION(head_dim) SKV_EMULATED_KERNEL(skv_kernel_decompress_rows_##head_dim);
+SKV_CUDA_DECOMPRESS_VARIANTS(EMULATED_DECOMPRESSION)

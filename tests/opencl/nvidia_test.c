@@ -20,9 +20,10 @@
 
 #include <cmocka.h>
 
-#include <skv/skv.h>
+#include "backends/opencl/nvidia/nvidia.h"
 
-#define D 128
+#define D_MAX 256
+#define GROUP_MAX 16
 #define HEADS 2
 #define TOKENS 150
 #define TAIL 5
@@ -32,13 +33,14 @@
 static const char *library_path;
 
 struct call {
-    uint32_t dtype, kept, group;
+    uint32_t head_dim, dtype, kept, group, row_stride;
 };
 
 struct outcome {
-    char compress[96], attend[96], warnings[4096];
-    float out[SEQS * 8 * HEADS * D];
-    unsigned char pages[1 << 18];
+    char compress[96], decompress[96], attend[96], warnings[4096];
+    float out[SEQS * GROUP_MAX * HEADS * D_MAX];
+    uint16_t rows[BLOCKS * 64 * HEADS * D_MAX];
+    unsigned char pages[1 << 19];
 };
 
 static void keep_warning(void *user, skv_log_level level, const char *message)
@@ -85,13 +87,15 @@ static const char *last_kernel(const skv_queue *queue, char *name)
     return name;
 }
 
-/* Compresses rows and attends to them and to a tail; twice, so that counters must have been left as they were found. */
+/* Compresses rows, decompresses them and attends to them and to a tail; twice, so that counters must have been left as
+ * they were found. */
 static void work(const char *id, const struct call *call, struct outcome *outcome)
 {
     skv_device *device;
     skv_queue *queue;
     skv_layout *layout;
-    static uint16_t rows[BLOCKS * 64 * HEADS * D], q[SEQS * 8 * HEADS * D], tail[SEQS * TAIL * HEADS * D];
+    static uint16_t rows[BLOCKS * 64 * HEADS * D_MAX], q[SEQS * GROUP_MAX * HEADS * D_MAX];
+    static uint16_t tail[SEQS * TAIL * HEADS * D_MAX];
     const int32_t lens[SEQS] = {TOKENS, 77};
     int32_t table[SEQS * BLOCKS];
     uint64_t pool_bytes, workspace_bytes;
@@ -107,8 +111,12 @@ static void work(const char *id, const struct call *call, struct outcome *outcom
     skv_device_params params = {.struct_size = sizeof params, .id = id};
     TRY(skv_device_open(&params, &device));
     TRY(skv_queue_create(device, NULL, &queue));
-    skv_layout_params shape = {
-        .struct_size = sizeof shape, .dtype = call->dtype, .head_dim = D, .n_kv_heads = HEADS, .kept = call->kept};
+    skv_layout_params shape = {.struct_size = sizeof shape,
+                               .dtype = call->dtype,
+                               .head_dim = call->head_dim,
+                               .n_kv_heads = HEADS,
+                               .kept = call->kept,
+                               .row_stride = call->row_stride};
     TRY(skv_layout_create(&shape, &layout));
     TRY(skv_layout_pool_bytes(layout, BLOCKS, &pool_bytes));
     skv_compress_params put = {.struct_size = sizeof put,
@@ -117,12 +125,18 @@ static void work(const char *id, const struct call *call, struct outcome *outcom
                                .pool = {layout, upload(device, queue, NULL, pool_bytes), BLOCKS}};
     TRY(skv_compress(queue, &put));
     last_kernel(queue, outcome->compress);
+    skv_decompress_params get = {.struct_size = sizeof get,
+                                 .n_tokens = BLOCKS * 64,
+                                 .pool = put.pool,
+                                 .out = {upload(device, queue, NULL, sizeof rows), 0, 0}};
+    TRY(skv_decompress(queue, &get));
+    last_kernel(queue, outcome->decompress);
     skv_attend_params attend = {.struct_size = sizeof attend,
                                 .n_seqs = SEQS,
                                 .n_new = 1,
                                 .n_q_heads = HEADS * call->group,
                                 .n_kv_heads = HEADS,
-                                .head_dim = D,
+                                .head_dim = call->head_dim,
                                 .dtype = call->dtype,
                                 .out_dtype = SKV_F32,
                                 .q = upload(device, queue, q, sizeof q),
@@ -145,8 +159,9 @@ static void work(const char *id, const struct call *call, struct outcome *outcom
     last_kernel(queue, outcome->attend);
     TRY(skv_buffer_read(queue, outcome->out, attend.out, sizeof outcome->out));
     TRY(skv_buffer_read(queue, outcome->pages, put.pool.pages, pool_bytes));
-    const skv_span spans[] = {put.in.data,       put.pool.pages, attend.q,      attend.out,      attend.k_blocks,
-                              attend.cache_lens, attend.k_tail,  attend.v_tail, attend.workspace};
+    TRY(skv_buffer_read(queue, outcome->rows, get.out.data, sizeof outcome->rows));
+    const skv_span spans[] = {put.in.data,     put.pool.pages,    get.out.data,  attend.q,      attend.out,
+                              attend.k_blocks, attend.cache_lens, attend.k_tail, attend.v_tail, attend.workspace};
     for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
         skv_buffer_destroy(spans[i].buffer);
     skv_layout_destroy(layout);
@@ -192,74 +207,138 @@ static void run(const char *wrong, const struct call *call, struct outcome *outc
     assert_int_equal(got, sizeof *outcome);
 }
 
-static void check(const char *wrong, const struct call *call, const char *compress, const char *attend,
-                  const char *warning)
+/* Kernels that are to run: of compression, decompression, attention. */
+static void check(const char *wrong, const struct call *call, const char *compress, const char *decompress,
+                  const char *attend, const char *warning)
 {
     static struct outcome right, got;
     run(NULL, call, &right);
     run(wrong, call, &got);
     assert_string_equal(got.compress, compress);
+    assert_string_equal(got.decompress, decompress);
     assert_string_equal(got.attend, attend);
     if (warning ? !strstr(got.warnings, warning) : got.warnings[0] != '\0')
         fail_msg("with \"%s\" the log says: %s", wrong, got.warnings);
     assert_memory_equal(got.pages, right.pages, sizeof got.pages);
+    assert_memory_equal(got.rows, right.rows, sizeof got.rows);
     for (size_t i = 0; i < sizeof right.out / sizeof right.out[0]; i++)
         if (!(fabsf(got.out[i] - right.out[i]) < 0.02f))
             fail_msg("out[%zu] is %g; on the CPU it is %g", i, got.out[i], right.out[i]);
 }
 
-#define PORTABLE_COMPRESS "compress opencl portable"
+/* PoCL's device remains one for CPUs. */
+#define PORTABLE_COMPRESS "compress opencl serial"
+#define PORTABLE_DECOMPRESS "decompress opencl portable"
 #define PORTABLE_ATTEND "attend opencl portable.d128.m4 + merge"
+#define COMPRESS "compress opencl ptx.rows"
+#define DECOMPRESS "decompress opencl ptx.rows"
+#define ATTEND(variant) "attend opencl ptx." variant
 
 static void serves(void **state)
 {
     (void)state;
-    check("", &(struct call){SKV_F16, 40, 4}, "compress opencl ptx.rows", "attend opencl ptx.d128_m4_f16_x_a4", NULL);
-    check("", &(struct call){SKV_BF16, 64, 7}, "compress opencl ptx.rows", "attend opencl ptx.d128_m8_bf16_s144_a1",
+    check("", &(struct call){128, SKV_F16, 40, 4, 0}, COMPRESS, DECOMPRESS, ATTEND("d128_m4_f16_x_a4"), NULL);
+    check("", &(struct call){128, SKV_BF16, 64, 7, 0}, COMPRESS, DECOMPRESS, ATTEND("d128_m8_bf16_x_a1"), NULL);
+    check("", &(struct call){128, SKV_F16, 72, 4, 0}, COMPRESS, DECOMPRESS, ATTEND("d128_m4_f16_x_a4"), NULL);
+    check("", &(struct call){128, SKV_F16, 48, 8, 0}, COMPRESS, DECOMPRESS, ATTEND("d128_m8_f16_x_a1"), NULL);
+    check("", &(struct call){128, SKV_F16, 64, 16, 0}, COMPRESS, DECOMPRESS, ATTEND("d128_m16_f16_x_a1"), NULL);
+}
+
+/* Each kernel's trial, one after the other. */
+static void trials(void **state)
+{
+    (void)state;
+    int status;
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        setenv("SKV_OPENCL_LIBRARY", library_path, 1);
+        setenv("SKV_FAKE_NVIDIA", "", 1);
+        skv_device *device;
+        skv_queue *queue;
+        skv_device_params params = {.struct_size = sizeof params, .id = "opencl:0"};
+        TRY(skv_device_open(&params, &device));
+        TRY(skv_queue_create(device, NULL, &queue));
+        for (int i = 0; i < SKV_NVIDIA_KERNELS; i++) {
+            cl_kernel kernel = NULL;
+            TRY(skv_nvidia_kernel((struct skv_cl_queue *)queue, i, &kernel));
+            if (!kernel)
+                _exit(10 + i);
+        }
+        skv_queue_destroy(queue);
+        skv_device_release(device);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) != 0)
+        fail_msg("exit %d; 10 + i: kernel i failed its trial", WEXITSTATUS(status));
+}
+
+/* Compression has 128 channels only. A row of 32 values has 72 bytes. */
+static void serves_others(void **state)
+{
+    (void)state;
+    check("", &(struct call){64, SKV_F16, 20, 4, 0}, PORTABLE_COMPRESS, DECOMPRESS, ATTEND("d64_m4_f16_x_a1"), NULL);
+    check("", &(struct call){64, SKV_BF16, 32, 8, 80}, PORTABLE_COMPRESS, DECOMPRESS, ATTEND("d64_m8_bf16_x_a1"), NULL);
+    check("", &(struct call){64, SKV_F16, 44, 12, 0}, PORTABLE_COMPRESS, DECOMPRESS, ATTEND("d64_m16_f16_x_a4"), NULL);
+    check("", &(struct call){256, SKV_BF16, 80, 2, 0}, PORTABLE_COMPRESS, DECOMPRESS, ATTEND("d256_m4_bf16_x_a1"),
           NULL);
-    check("", &(struct call){SKV_F16, 72, 4}, "compress opencl ptx.rows", "attend opencl ptx.d128_m4_f16_x_a4", NULL);
-    check("", &(struct call){SKV_F16, 48, 8}, "compress opencl ptx.rows", "attend opencl ptx.d128_m8_f16_x_a1", NULL);
+    /* In two passes of 4 query rows. */
+    check("", &(struct call){256, SKV_F16, 128, 8, 0}, PORTABLE_COMPRESS, DECOMPRESS, ATTEND("d256_m4_f16_x_a4"), NULL);
 }
 
 /* Records of 88 bytes: not what these kernels take. */
 static void unfit(void **state)
 {
     (void)state;
-    check("", &(struct call){SKV_F16, 36, 4}, PORTABLE_COMPRESS, PORTABLE_ATTEND, NULL);
+    check("", &(struct call){128, SKV_F16, 36, 4, 0}, PORTABLE_COMPRESS, PORTABLE_DECOMPRESS, PORTABLE_ATTEND, NULL);
 }
 
 static void old_device(void **state)
 {
     (void)state;
-    check("old", &(struct call){SKV_F16, 40, 4}, PORTABLE_COMPRESS, PORTABLE_ATTEND, NULL);
+    check("old", &(struct call){128, SKV_F16, 40, 4, 0}, PORTABLE_COMPRESS, PORTABLE_DECOMPRESS, PORTABLE_ATTEND, NULL);
 }
 
 static void refused(void **state)
 {
     (void)state;
-    const struct call call = {SKV_F16, 40, 4};
-    check("refused", &call, PORTABLE_COMPRESS, PORTABLE_ATTEND, "clCreateProgramWithBinary");
-    check("unbuilt", &call, PORTABLE_COMPRESS, PORTABLE_ATTEND, "as the test wishes");
-    check("unlaunched", &call, PORTABLE_COMPRESS, PORTABLE_ATTEND, "clEnqueueNDRangeKernel");
-    check("wrong", &call, PORTABLE_COMPRESS, PORTABLE_ATTEND, "the record of token 0");
+    const struct call call = {128, SKV_F16, 40, 4, 0};
+    check("refused", &call, PORTABLE_COMPRESS, PORTABLE_DECOMPRESS, PORTABLE_ATTEND, "clCreateProgramWithBinary");
+    check("unbuilt", &call, PORTABLE_COMPRESS, PORTABLE_DECOMPRESS, PORTABLE_ATTEND, "as the test wishes");
+    check("unlaunched", &call, PORTABLE_COMPRESS, PORTABLE_DECOMPRESS, PORTABLE_ATTEND, "clEnqueueNDRangeKernel");
+    check("wrong", &call, PORTABLE_COMPRESS, PORTABLE_DECOMPRESS, PORTABLE_ATTEND, "the record of token 0");
 }
 
 /* One kernel's failure does not concern the others. */
 static void one_refused(void **state)
 {
     (void)state;
-    const struct call call = {SKV_F16, 40, 4};
-    check("wrong:attend", &call, "compress opencl ptx.rows", PORTABLE_ATTEND, "it should be");
-    check("unbuilt:d128_m4_f16_x_a4", &call, "compress opencl ptx.rows", PORTABLE_ATTEND, "as the test wishes");
-    check("unbuilt:d128_m4_f16_s144", &call, "compress opencl ptx.rows", "attend opencl ptx.d128_m4_f16_x_a4", NULL);
+    const struct call call = {128, SKV_F16, 40, 4, 0};
+    check("wrong:decompress", &call, COMPRESS, PORTABLE_DECOMPRESS, ATTEND("d128_m4_f16_x_a4"), "it should be 0x");
+    check("wrong:attend", &call, COMPRESS, DECOMPRESS, PORTABLE_ATTEND, "it should be");
+    check("unbuilt:d128_m4_f16_x_a4", &call, COMPRESS, DECOMPRESS, PORTABLE_ATTEND, "as the test wishes");
+    check("unbuilt:d128_m4_f16_s144", &call, COMPRESS, DECOMPRESS, ATTEND("d128_m4_f16_x_a4"), NULL);
 }
 
 static void switched_off(void **state)
 {
     (void)state;
     setenv("SKV_OPENCL_PTX", "off", 1);
-    check("", &(struct call){SKV_F16, 40, 4}, PORTABLE_COMPRESS, PORTABLE_ATTEND, NULL);
+    check("", &(struct call){128, SKV_F16, 40, 4, 0}, PORTABLE_COMPRESS, PORTABLE_DECOMPRESS, PORTABLE_ATTEND, NULL);
     unsetenv("SKV_OPENCL_PTX");
+}
+
+/* What GPUs run, on a CPU. */
+static void without_serial(void **state)
+{
+    (void)state;
+    setenv("SKV_OPENCL_SERIAL", "off", 1);
+    check("", &(struct call){128, SKV_F16, 36, 4, 0}, "compress opencl portable", PORTABLE_DECOMPRESS, PORTABLE_ATTEND,
+          NULL);
+    unsetenv("SKV_OPENCL_SERIAL");
 }
 
 /* In a process of its own: what the first OpenCL device says about itself under the given variables. */
@@ -318,9 +397,10 @@ int main(int argc, char **argv)
         return 2;
     }
     library_path = argv[1];
-    const struct CMUnitTest tests[] = {cmocka_unit_test(serves),     cmocka_unit_test(unfit),
-                                       cmocka_unit_test(refused),    cmocka_unit_test(one_refused),
-                                       cmocka_unit_test(old_device), cmocka_unit_test(switched_off),
-                                       cmocka_unit_test(quirks)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(serves),         cmocka_unit_test(serves_others),
+                                       cmocka_unit_test(trials),         cmocka_unit_test(unfit),
+                                       cmocka_unit_test(refused),        cmocka_unit_test(one_refused),
+                                       cmocka_unit_test(old_device),     cmocka_unit_test(switched_off),
+                                       cmocka_unit_test(without_serial), cmocka_unit_test(quirks)};
     return cmocka_run_group_tests_name("nvidia", tests, NULL, NULL);
 }

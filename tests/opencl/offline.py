@@ -15,12 +15,13 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILES = ["backends/opencl/kernels/language.cl", "core/format.h", "backends/gpu/params.h",
-         *(f"backends/gpu/kernels/{name}.h" for name in ("common", "select", "rows", "merge", "attend_rows", "attend"))]
+         *(f"backends/gpu/kernels/{name}.h" for name in ("common", "select", "rows", "merge", "attend_rows", "attend")),
+         "backends/opencl/kernels/select_serial.cl"]
 # Wave64, with newer matrix units, and wave32 of two generations.
 AMD = ["gfx90a", "gfx942", "gfx1030", "gfx1201"]
 NVIDIA = ["sm_80"]
 # Of the programs for NVIDIA: each costs a second.
-PROGRAMS = ["compress_rows", "attend_d128_m4_f16_s96_a4", "attend_d128_m8_bf16_x_a1"]
+PROGRAMS = ["compress_rows", "decompress_rows_256", "attend_d128_m4_f16_s96_a4", "attend_d256_m4_bf16_x_a1"]
 
 
 def find(*names):

@@ -102,7 +102,7 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
     }
 }
 
-#define TENSOR_KERNEL(name, head_dim, rows, bf16, stride, apart, chunk, warps)                                    \
+#define TENSOR_KERNEL(name, head_dim, rows, bf16, stride, apart, chunk, warps, ...)                               \
     KERNEL_RESIDENT(skv_kernel_attend_##name, 32 * warps, 1)                                                      \
     (const struct skv_cuda_attend args, const uchar *q, const uchar *k_pages, const uchar *v_pages,               \
      const int *k_blocks, const int *v_blocks, const int *cache_lens, const int *tail_lens, const ushort *k_tail, \

@@ -91,7 +91,7 @@ DEVICE void decompress_rows(const struct skv_gpu_decompress *p, const uchar *pag
 }
 
 #define DECOMPRESS_KERNEL(head_dim)                                                                                    \
-    KERNEL_RESIDENT(skv_kernel_decompress_rows_##head_dim, SKV_CUDA_DECOMPRESS_LANES, 8)                               \
+    KERNEL_RESIDENT(skv_kernel_decompress_rows_##head_dim, SKV_CUDA_DECOMPRESS_LANES, SKV_CUDA_DECOMPRESS_GROUPS)      \
     (const struct skv_gpu_decompress args, const uchar *pages, const slong *slots, ushort *out, volatile uint *faults, \
      uint record_step, uint share)                                                                                     \
     {                                                                                                                  \
@@ -101,6 +101,4 @@ DEVICE void decompress_rows(const struct skv_gpu_decompress *p, const uchar *pag
         decompress_rows<head_dim>(&args, pages, slots, out, faults, record_step, share, scratch);                      \
     }
 
-DECOMPRESS_KERNEL(64)
-DECOMPRESS_KERNEL(128)
-DECOMPRESS_KERNEL(256)
+SKV_CUDA_DECOMPRESS_VARIANTS(DECOMPRESS_KERNEL)

@@ -4,7 +4,7 @@
  */
 #ifdef SKV_ROWS
 
-KERNEL(skv_kernel_prune, SKV_GPU_ROW_LANES)
+KERNEL(skv_kernel_prune, SKV_GPU_SELECT_LANES)
 (const struct skv_gpu_prune p, const GLOBAL ushort *in, const GLOBAL float *weights, const GLOBAL ulong *mask,
  GLOBAL ushort *out, GLOBAL ulong *out_mask SCRATCH)
 {
@@ -33,7 +33,7 @@ KERNEL(skv_kernel_prune, SKV_GPU_ROW_LANES)
         }
 }
 
-KERNEL(skv_kernel_compress_fixed, SKV_GPU_ROW_LANES)
+KERNEL(skv_kernel_compress_fixed, SKV_GPU_SELECT_LANES)
 (const struct skv_gpu_compress p, const GLOBAL ushort *in, const GLOBAL float *weights, const GLOBAL ulong *mask,
  const GLOBAL slong *slots, GLOBAL uchar *pages, GLOBAL uint *row_bytes, volatile GLOBAL uint *faults SCRATCH)
 {
@@ -70,9 +70,9 @@ DEVICE bool starts_run(const struct skv_gpu_compress *p, const GLOBAL slong *slo
     return slot >= 0 && (before < 0 || before / p->pool.page_tokens != slot / p->pool.page_tokens);
 }
 
-/* Where a run of tokens stands in its page. */
+/* Where a run of tokens stands in its page. Without bool: Mesa 22's rusticl reads such members of a struct wrongly. */
 struct run {
-    bool open, inside, fits;
+    uint open, inside, fits;
     uint i_slot, start;
     ulong page;
 };
@@ -96,7 +96,7 @@ DEVICE struct run start_run(const struct skv_gpu_compress *p, const struct skv_g
 
 /* A group writes the runs of tokens that start in its chunk, each front to back, into the chunks behind it where a
  * run goes on there. Everything that steers it is the same for all its lanes. */
-KERNEL(skv_kernel_compress_ragged, SKV_GPU_ROW_LANES)
+KERNEL(skv_kernel_compress_ragged, SKV_GPU_SELECT_LANES)
 (const struct skv_gpu_compress p, const GLOBAL ushort *in, const GLOBAL float *weights, const GLOBAL ulong *mask,
  const GLOBAL slong *slots, volatile GLOBAL uchar *pages, GLOBAL uint *row_bytes, volatile GLOBAL uint *faults SCRATCH)
 {

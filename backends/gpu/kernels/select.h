@@ -160,6 +160,11 @@ DEVICE void select_channels(const GLOBAL float *weights, uint head_dim, uint kep
     }
 }
 
+#ifdef SKV_SERIAL
+void select_chunk(const struct skv_gpu_select *p, const struct skv_gpu_head *head, uint i_head, ulong first,
+                  const GLOBAL ushort *in, const GLOBAL float *weights, const GLOBAL ulong *mask,
+                  LOCAL uint *tile_words, LOCAL uint *bits);
+#else
 DEVICE void select_chunk(const struct skv_gpu_select *p, const struct skv_gpu_head *head, uint i_head, ulong first,
                          const GLOBAL ushort *in, const GLOBAL float *weights, const GLOBAL ulong *mask,
                          LOCAL uint *tile_words, LOCAL uint *bits)
@@ -244,6 +249,7 @@ DEVICE void select_chunk(const struct skv_gpu_select *p, const struct skv_gpu_he
     }
     group_barrier();
 }
+#endif
 
 /* Writes word w (32 channels) of a row's survivors into its record, and the bitmap's word. */
 DEVICE void pack_word(const GLOBAL ushort *row, const LOCAL uint *bits, uint head_dim, uint w, GLOBAL uchar *record)

@@ -3,18 +3,18 @@
 
 #include "backends/opencl/nvidia/nvidia.h"
 
-static bool is_aligned(struct skv_span span)
+bool skv_nvidia_is_aligned(struct skv_span span)
 {
     /* A cl_mem begins at a multiple of 128 bytes at least. */
     return span.offset % 16 == 0;
 }
 
-#define VARIANT(name, head_dim, rows, is_bf16, stride, apart, chunk_tokens, warps) \
-    {#name, head_dim, rows, is_bf16 ? SKV_BF16 : SKV_F16, stride, apart, chunk_tokens, warps},
+#define VARIANT(name, head_dim, rows, is_bf16, stride, apart, chunk_tokens, warps, small_chunk_tokens) \
+    {#name, head_dim, rows, is_bf16 ? SKV_BF16 : SKV_F16, stride, apart, small_chunk_tokens, warps},
 static const struct skv_tensor_variant variants[] = {SKV_NVIDIA_VARIANTS(VARIANT)};
 
 const struct skv_tensor_kernels skv_nvidia_attend_kernels = {
-    .variants = variants, .n_variants = SKV_NVIDIA_ATTEND_KERNELS, .rows_max = 8, .is_aligned = is_aligned};
+    .variants = variants, .n_variants = SKV_NVIDIA_ATTEND_KERNELS, .is_aligned = skv_nvidia_is_aligned};
 
 struct skv_tensor_limits skv_nvidia_attend_limits(const struct skv_device *device)
 {

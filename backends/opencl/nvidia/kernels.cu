@@ -38,9 +38,19 @@
 #include "backends/cuda/kernels/attend_group.h"
 #include "backends/cuda/kernels/attend_merge.h"
 
+#undef SKV_CUDA_TENSOR_VARIANTS
 #define SKV_CUDA_TENSOR_VARIANTS(X)
 #include "backends/cuda/kernels/attend_kernel.h"
 
-SKV_NVIDIA_VARIANTS(TENSOR_KERNEL)
+/* With the chunks that 48 KiB have room for. */
+#define SMALL_KERNEL(name, head_dim, rows, bf16, stride, apart, chunk, warps, small_chunk) \
+    TENSOR_KERNEL(name, head_dim, rows, bf16, stride, apart, small_chunk, warps)
+SKV_NVIDIA_VARIANTS(SMALL_KERNEL)
 
 #include "backends/cuda/kernels/compress_rows.h"
+
+#undef SKV_CUDA_DECOMPRESS_LANES
+#undef SKV_CUDA_DECOMPRESS_GROUPS
+#define SKV_CUDA_DECOMPRESS_LANES (32 * SKV_NVIDIA_DECOMPRESS_WARPS)
+#define SKV_CUDA_DECOMPRESS_GROUPS SKV_NVIDIA_GROUPS
+#include "backends/cuda/kernels/decompress_rows.h"

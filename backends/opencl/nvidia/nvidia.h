@@ -30,10 +30,13 @@ bool skv_nvidia_is_likely(const struct skv_cl_functions *cl, cl_device_id id);
 /* The queue's kernel of that number, or NULL: a portable one has to do. Builds and tries it at its first use. */
 enum skv_status skv_nvidia_kernel(struct skv_cl_queue *queue, int i_kernel, cl_kernel *kernel);
 
-/* ---- attend.c, compress.c: the operations, and their launches for kernels on trial */
+/* ---- attend.c, rows.c: the operations, and their launches for kernels on trial */
 
 extern const struct skv_tensor_kernels skv_nvidia_attend_kernels;
+extern const uint32_t skv_nvidia_decompress_dims[SKV_NVIDIA_DECOMPRESS_KERNELS]; /* their head_dims */
 
+/* To 16 bytes. */
+bool skv_nvidia_is_aligned(struct skv_span span);
 struct skv_tensor_limits skv_nvidia_attend_limits(const struct skv_device *device);
 
 enum skv_status skv_nvidia_attend(struct skv_queue *queue, const struct skv_attend_params *params,
@@ -46,10 +49,14 @@ enum skv_status skv_nvidia_attend_launch(struct skv_cl_queue *queue, const struc
 enum skv_status skv_nvidia_compress(struct skv_queue *queue, const struct skv_compress_params *params);
 enum skv_status skv_nvidia_compress_launch(struct skv_cl_queue *queue, const struct skv_compress_params *params,
                                            cl_kernel kernel);
+enum skv_status skv_nvidia_decompress(struct skv_queue *queue, const struct skv_decompress_params *params);
+enum skv_status skv_nvidia_decompress_launch(struct skv_cl_queue *queue, const struct skv_decompress_params *params,
+                                             cl_kernel kernel);
 
-/* ---- probe.c: SKV_OK when a kernel's answers are right; the queue is one for trials */
+/* ---- probe.c, probe_attend.c, probe_rows.c: SKV_OK when a kernel's answers are right; the queue is one for trials */
 
 enum skv_status skv_nvidia_probe_attend(struct skv_cl_queue *queue, int i_variant, cl_kernel kernel);
 enum skv_status skv_nvidia_probe_compress(struct skv_cl_queue *queue, cl_kernel kernel);
+enum skv_status skv_nvidia_probe_decompress(struct skv_cl_queue *queue, uint32_t head_dim, cl_kernel kernel);
 
 #endif

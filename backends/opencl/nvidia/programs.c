@@ -85,8 +85,10 @@ bool skv_nvidia_is_likely(const struct skv_cl_functions *cl, cl_device_id id)
 
 /* ---- trials */
 
-#define NAME(name, ...) "skv_kernel_attend_" #name,
-static const char *const names[SKV_NVIDIA_KERNELS] = {SKV_NVIDIA_VARIANTS(NAME) "skv_kernel_compress_rows"};
+#define ATTEND_NAME(name, ...) "skv_kernel_attend_" #name,
+#define DECOMPRESS_NAME(head_dim) "skv_kernel_decompress_rows_" #head_dim,
+static const char *const names[SKV_NVIDIA_KERNELS] = {
+    SKV_NVIDIA_VARIANTS(ATTEND_NAME) SKV_CUDA_DECOMPRESS_VARIANTS(DECOMPRESS_NAME) "skv_kernel_compress_rows"};
 
 static enum skv_status make_arrivals(struct skv_cl_device *device, struct skv_cl_queue *queue)
 {
@@ -126,6 +128,16 @@ static enum skv_status build(struct skv_cl_device *device, int i, cl_program *pr
     return state == CL_SUCCESS ? skv_cl_build(device, *program, "") : skv_cl_fail("clCreateProgramWithBinary", state);
 }
 
+static enum skv_status run_trial(struct skv_cl_queue *queue, int i)
+{
+    if (i == SKV_NVIDIA_COMPRESS)
+        return skv_nvidia_probe_compress(queue, queue->nvidia[i]);
+    if (i >= SKV_NVIDIA_DECOMPRESS)
+        return skv_nvidia_probe_decompress(queue, skv_nvidia_decompress_dims[i - SKV_NVIDIA_DECOMPRESS],
+                                           queue->nvidia[i]);
+    return skv_nvidia_probe_attend(queue, i, queue->nvidia[i]);
+}
+
 /* Builds a kernel and runs its case, on a queue of its own. */
 static enum skv_status try_kernel(struct skv_cl_device *device, int i, cl_program *program)
 {
@@ -139,8 +151,7 @@ static enum skv_status try_kernel(struct skv_cl_device *device, int i, cl_progra
     if (status == SKV_OK)
         status = make_kernel(device, queue, i, *program);
     if (status == SKV_OK)
-        status = i == SKV_NVIDIA_COMPRESS ? skv_nvidia_probe_compress(queue, queue->nvidia[i])
-                                          : skv_nvidia_probe_attend(queue, i, queue->nvidia[i]);
+        status = run_trial(queue, i);
     skv_cl_queue_free(device, queue);
     if (status != SKV_OK && *program) {
         device->cl->clReleaseProgram(*program);
