@@ -344,12 +344,8 @@ template <class V> DEVICE void attend_matrix(const struct skv_hip_attend *args, 
     const uint first_row = group_x() % n_tiles * SKV_HIP_TILE, i_head = p->k_heads.first + group_x() / n_tiles;
     const uint i_seq = group_z(), i_split = group_y(), n_rows = min((uint)SKV_HIP_TILE, p->group - first_row);
 
-    ulong cache_tokens = p->max_cache, n_tokens = p->max_tail;
-    if (p->has_cache_lens)
-        cache_tokens = checked_length(cache_lens, p->cache_lens, i_seq, p->max_cache, SKV_GPU_FAULT_CACHE_LEN, faults);
-    if (p->has_tail_lens)
-        n_tokens = checked_length(tail_lens, p->tail_lens, i_seq, p->max_tail, SKV_GPU_FAULT_TAIL_LEN, faults);
-    n_tokens += cache_tokens;
+    ulong cache_tokens, n_tokens;
+    read_lengths(p, cache_lens, tail_lens, i_seq, faults, &cache_tokens, &n_tokens);
     const ulong begin = i_split * (ulong)p->split_tokens, end = min(begin + p->split_tokens, n_tokens);
     struct matrix_split split = {};
     split.n_records = min(end, cache_tokens) > begin ? (uint)(min(end, cache_tokens) - begin) : 0;
