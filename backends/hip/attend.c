@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Attention by the matrix kernels, for what they can do: decoding of one token over fixed records of 128 channels and
- * over dense rows. The shared kernels do the rest.
+ * Attention by the matrix kernels, for what they can do: decoding of one token over fixed records of 64, 128 or 256
+ * channels and over dense rows. The shared kernels do the rest.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -50,20 +50,21 @@ static uint32_t pieces_of(const struct skv_attend_params *params, const struct s
 /* The variant for a call, or -1. */
 static int find_variant(const struct skv_hip_device *device, const struct skv_attend_params *params, uint32_t pieces)
 {
-    if (!skv_gpu_is_plain_decode(params, skv_driver_is_aligned) || pieces == 0 || pieces > SKV_HIP_PIECES_MAX)
+    if (!skv_gpu_is_plain_decode(params, skv_driver_is_aligned) || pieces == 0)
         return -1;
     for (int i = 0; i < SKV_HIP_MATRIX_KERNELS; i++)
-        if (device->matrix[i] && variants[i].head_dim == params->head_dim && variants[i].dtype == params->dtype)
+        if (device->matrix[i] && variants[i].head_dim == params->head_dim && variants[i].dtype == params->dtype &&
+            pieces <= (uint32_t)SKV_HIP_PIECES_MAX(params->head_dim))
             return i;
     return -1;
 }
 
-/* Dense rows of a chunk: eight, if they take no more group memory than records, else four. */
+/* Dense rows of a chunk: eight, if they are short or take no more group memory than records, else four. */
 static uint32_t dense_rows_of(uint32_t head_dim, uint32_t pieces)
 {
     bool fit = (uint32_t)SKV_HIP_DENSE_BYTES(head_dim, SKV_HIP_DENSE_ROWS_MAX) <=
                (uint32_t)SKV_HIP_TILE * SKV_HIP_ROW_STRIDE(pieces);
-    return fit ? SKV_HIP_DENSE_ROWS_MAX : SKV_HIP_DENSE_ROWS_MAX / 2;
+    return fit || head_dim < 128 ? SKV_HIP_DENSE_ROWS_MAX : SKV_HIP_DENSE_ROWS_MAX / 2;
 }
 
 static uint32_t area_bytes_of(uint32_t head_dim, uint32_t pieces, uint32_t dense_rows)
@@ -83,7 +84,8 @@ enum skv_status skv_hip_attend(struct skv_queue *queue, const struct skv_attend_
         return skv_gpu_attend(queue, params, plan);
     args.dense_rows = dense_rows_of(params->head_dim, pieces);
     args.area_bytes = area_bytes_of(params->head_dim, pieces, args.dense_rows);
-    uint32_t areas = SKV_HIP_WAVES * 2 * args.area_bytes + SKV_HIP_SLACK_BYTES(params->head_dim);
+    uint32_t areas = SKV_HIP_WAVES * (uint32_t)SKV_HIP_AREAS(params->head_dim) * args.area_bytes +
+                     SKV_HIP_SLACK_BYTES(params->head_dim);
     uint32_t sums = SKV_HIP_SUMS_BYTES(params->head_dim);
     uint32_t scratch =
         SKV_HIP_TABLE_BYTES + SKV_HIP_QUERY_BYTES(params->head_dim, lanes) + (areas > sums ? areas : sums);

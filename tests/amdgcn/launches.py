@@ -114,12 +114,13 @@ class Device:
         d, lanes, tile = problem.head_dim, self.machine.lanes, C["SKV_HIP_TILE"]
         args, _ = problem.arguments()
         pieces = divide_up(d // 8 + 8 * args.pieces, C["SKV_HIP_PIECE"])
-        records, dense_stride = tile * (16 * pieces + 8), d // 8 + 2 * d + 8
+        records, dense_stride, empty = tile * (16 * pieces + 8), d // 8 + 2 * d | 8, d // 8 + 8
         most = C["SKV_HIP_DENSE_ROWS_MAX"]
-        dense_rows = most if dense_stride * most + 16 <= records else most // 2
-        area = 16 * divide_up(max(records, dense_stride * dense_rows + 16), 16)
+        dense_rows = most if d < 128 or dense_stride * most + empty <= records else most // 2
+        area = 16 * divide_up(max(records, dense_stride * dense_rows + empty), 16)
         waves = C["SKV_HIP_WAVES"]
-        areas, sums = waves * 2 * area + 2 * d + 32, waves * tile * 8 + tile * (d + 1) * 4
+        areas = waves * (1 if d == 256 else 2) * area + 2 * d + 32
+        sums = waves * tile * 8 + tile * (d + 1) * 4
         queries = tile * (2 * d + 16) if lanes == 32 else 0
         whole = params.make("attend", "hip", shared=args, area_bytes=area, dense_rows=dense_rows)
         name = "bf16" if problem.dtype == C["SKV_BF16"] else "f16"

@@ -53,13 +53,14 @@ class Attend(TargetCase):
 class Matrix(TargetCase):
     """Kernels for matrix units, within the bound of FORMAT.md."""
 
-    def check(self, dtype, *problem, schedule="forward", bad_block=None, **options):
+    def check(self, dtype, *problem, schedule="forward", bad_block=None, head_dim=128, **options):
         device = Device(self.path("kernels"), schedule)
         kernels = {found[1:]: found[0] for found in loop.matrix_kernels(self.path("kernels"))}
-        if (128, dtype) not in kernels:
+        if (head_dim, dtype) not in kernels:
             self.assertTrue(self.target in ("gfx906", "gfx1030") or (self.target, dtype) == ("gfx90a", F16))
             return
-        problem = Problem(*problem[:1], dtype, *problem[1:], head_dim=128, q_dtype=dtype, **options)
+        problem = Problem(*problem[:1], dtype, *problem[1:], head_dim=head_dim, q_dtype=dtype,
+                          **options)
         if bad_block is not None:
             for table, dense in zip((problem.k_blocks, problem.v_blocks), problem.dense):
                 table[0, bad_block // 32] = 1000
@@ -86,3 +87,14 @@ class Matrix(TargetCase):
 
     def test_a_bad_block_is_empty(self):
         self.check(BF16, 24, [80], [1], bad_block=32, kept=40, group=1, n_kv_heads=1)
+        self.check(BF16, 25, [80], [0], bad_block=0, head_dim=256, kept=80, group=1, n_kv_heads=1)
+
+    def test_64_channels(self):
+        for dtype, schedule in ((F16, "reverse"), (BF16, 3)):
+            self.check(dtype, 26, [70], [12], schedule=schedule, head_dim=64, kept=20, group=4, n_kv_heads=1)
+        self.check(BF16, 27, [35], [0], head_dim=64, kept=60, group=2)
+
+    def test_256_channels(self):
+        for dtype, schedule in ((F16, 3), (BF16, "reverse")):
+            self.check(dtype, 28, [70], [5], schedule=schedule, head_dim=256, kept=80, group=4, n_kv_heads=1)
+        self.check(BF16, 29, [35], [0], head_dim=256, kept=170, group=2, n_splits=2, n_kv_heads=1)

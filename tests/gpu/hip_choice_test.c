@@ -90,12 +90,27 @@ static void check_waves(void)
     c = plain(SKV_F16);
     c.params.max_cache_tokens = 0;
     check(c, "attend hip matrix.d128_f16");
+    c = plain(SKV_BF16);
+    c.params.head_dim = 64;
+    c.layout.kept = 60;
+    check(c, "attend hip matrix.d64_bf16");
+    c = plain(SKV_F16);
+    c.params.head_dim = 256;
+    c.layout.kept = 176;
+    check(c, "attend hip matrix.d256_f16");
 
+    c = plain(SKV_F16);
     c.params.k_tail.offset = 2;
     check(c, "attend hip portable.d128.m4");
     c = plain(SKV_F16);
     c.layout.kept = 89;
     check(c, "attend hip portable.d128.m4");
+    c.params.head_dim = 64;
+    c.layout.kept = 61;
+    check(c, "attend hip portable.d64.m4");
+    c.params.head_dim = 256;
+    c.layout.kept = 177;
+    check(c, "attend hip portable.d256.m4");
     c = plain(SKV_F16);
     c.layout.form = SKV_RAGGED;
     check(c, "attend hip portable.d128.m4");

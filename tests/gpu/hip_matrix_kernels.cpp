@@ -14,6 +14,7 @@
 #define ATTEND 0
 #include "backends/gpu/kernels/attend_rows.h"
 #include "backends/hip/kernels/attend_matrix.h"
+#include "backends/hip/kernels/attend_copy.h"
 #include "backends/hip/kernels/attend_group.h"
 /* clang-format on */
 

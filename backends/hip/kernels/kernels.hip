@@ -12,6 +12,8 @@
 
 #include "attend_matrix.h"
 
+#include "attend_copy.h"
+
 #include "attend_group.h"
 
 #define FOR_THIS_UNIT(name, head_dim, is_bf16) FOR_TYPE_##is_bf16(name, head_dim)

@@ -19,6 +19,12 @@ DEVICE uint uniform(uint x)
 {
     return (uint)__builtin_amdgcn_readfirstlane((int)x);
 }
+/* The same, which the compiler does not know: it cannot keep in registers what is made of it. */
+DEVICE uint anew(uint x)
+{
+    asm volatile("" : "+v"(x));
+    return x;
+}
 /* Group memory is written and read by a wave in its own order: this holds the compiler to it. */
 DEVICE void wave_barrier()
 {
@@ -84,6 +90,10 @@ DEVICE uint load_group1(uint at)
 {
     return *IN_GROUP(uchar, at);
 }
+DEVICE uint load_group2(uint at)
+{
+    return *IN_GROUP(ushort, at);
+}
 DEVICE uint load_group4(uint at)
 {
     return *IN_GROUP(uint, at);
@@ -103,6 +113,10 @@ DEVICE uint4 load_group16(uint at)
 DEVICE void store_group4(uint at, uint x)
 {
     *IN_GROUP(uint, at) = x;
+}
+DEVICE void store_group8(uint at, uint2 x)
+{
+    *IN_GROUP(uint2, at) = x;
 }
 DEVICE void store_group16(uint at, uint4 x)
 {

@@ -23,6 +23,10 @@ DEVICE uint uniform(uint x)
 {
     return x;
 }
+DEVICE uint anew(uint x)
+{
+    return x;
+}
 DEVICE void wave_barrier(SKV_PLACE)
 {
     emulator::meet_warp("wave_barrier", nullptr, at_line);
@@ -71,6 +75,10 @@ DEVICE uint load_group1(uint at, SKV_PLACE)
 {
     return *emulator::scratch_at(at, 1, at_line);
 }
+DEVICE uint load_group2(uint at, SKV_PLACE)
+{
+    return *(const ushort *)emulator::scratch_at(at, 2, at_line);
+}
 DEVICE uint load_group4(uint at, SKV_PLACE)
 {
     return *(const uint *)emulator::scratch_at(at, 4, at_line);
@@ -94,6 +102,10 @@ DEVICE uint4 load_group16(uint at, SKV_PLACE)
 DEVICE void store_group4(uint at, uint x, SKV_PLACE)
 {
     *(uint *)emulator::scratch_to_write(at, 4, at_line) = x;
+}
+DEVICE void store_group8(uint at, uint2 x, SKV_PLACE)
+{
+    *(uint2 *)emulator::scratch_to_write(at, 8, at_line) = x;
 }
 DEVICE void store_group16(uint at, uint4 x, SKV_PLACE)
 {
