@@ -16,8 +16,9 @@
 /* Bytes that a lane copies at once; of a record, at most. */
 #define SKV_HIP_PIECE 16
 #define SKV_HIP_PIECES_MAX(head_dim) ((head_dim) == 64 ? 8 : (head_dim) / 128 * 12)
-/* Group memory of a wave: for K and V, or with 256 channels for one after the other. */
+/* Group memory of a wave: for K and V, or for one after the other, with 256 channels and for dot products. */
 #define SKV_HIP_AREAS(head_dim) ((head_dim) == 256 ? 1 : 2)
+#define SKV_HIP_DOT_AREAS 1
 /* From row to row in group memory: an odd multiple of 8, so that 16 rows start in different banks. */
 #define SKV_HIP_ROW_STRIDE(pieces) (SKV_HIP_PIECE * (pieces) + 8)
 /* A dense row there is a record that keeps all channels. */
@@ -34,6 +35,17 @@
     X(d128_bf16, 128, 1)           \
     X(d256_f16, 256, 0)            \
     X(d256_bf16, 256, 1)
+
+/* The same of dot products: X(name, head_dim, query rows, is bf16). A SIMD of a target with waves of 64 has registers
+ * for one wave of four rows. */
+#define SKV_HIP_DOT_RESIDENT(lanes, rows) ((rows) == 1 ? (lanes) == 64 ? 2 : 5 : (lanes) == 64 ? 1 : 4)
+#define SKV_HIP_DOT_VARIANTS(X) \
+    X(d64_m1_f16, 64, 1, 0)     \
+    X(d64_m4_f16, 64, 4, 0)     \
+    X(d128_m1_f16, 128, 1, 0)   \
+    X(d128_m4_f16, 128, 4, 0)   \
+    X(d128_m1_bf16, 128, 1, 1)  \
+    X(d128_m4_bf16, 128, 4, 1)
 
 /* Group memory of the matrix attention kernels: the table of selectors, with waves of 32 lanes the queries, for each
  * wave its areas, and what reads past the last row may reach. The sums of the waves, when all rows are done, take the

@@ -1,59 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The matrix attention kernel itself: a group takes one split of one sequence and KV head and up to 16 query rows, its
- * waves every fourth chunk of the split, each for itself. While a chunk is computed from group memory, the next one is
- * on its way to registers. See attend_matrix.h.
+ * The matrix attention kernel itself, and that of dot products: a group takes one split of one sequence and KV head and
+ * up to 16 query rows (of dot products, 1 or 4), its waves every fourth chunk of the split, each for itself. While a
+ * chunk is computed from group memory, the next one is on its way to registers. See attend_matrix.h.
  */
-
-#define LOG2_E 1.4426950408889634f
-#define LN_2 0.6931471805599453f
-#define LOWEST -3.402823466e+38f
-/* Weights are kept 2^7 times as large as they are, which fp16 has room for, and the maximum is only moved when a score
- * is 2^8 above it. */
-#define WEIGHT_SCALE 7.0f
-#define MAXIMUM_SLACK 8.0f
-
-/* The lane's query row is lane % 16; `total` is of its own tokens alone. */
-template <class V> struct matrix_state {
-    struct matrix_sums<V> sums;
-    float most, total;
-};
-
-template <class V> DEVICE float most_of_groups(float x)
-{
-    uint lane = local_id() % V::unit::LANES;
-#pragma unroll
-    for (uint step = 16; step < V::unit::LANES; step *= 2)
-        x = fmax(x, from_lane(x, lane ^ step));
-    return x;
-}
-
-/* Scores become weights. */
-template <class V> DEVICE void weigh(float scale, float (&score)[V::DEPTH], struct matrix_state<V> *state)
-{
-    float most = score[0];
-#pragma unroll
-    for (uint i = 1; i < V::DEPTH; i++)
-        most = fmax(most, score[i]);
-    most *= scale;
-    if (V::unit::any(most > state->most + MAXIMUM_SLACK)) {
-        most = fmax(most_of_groups<V>(most), state->most);
-        float correction = exp2_fast(state->most - most);
-        state->most = most;
-        state->total *= correction;
-#pragma unroll
-        for (uint s = 0; s < V::STEPS; s++)
-#pragma unroll
-            for (uint i = 0; i < V::DEPTH; i++)
-                state->sums.steps[s][i] *= correction;
-    }
-    float shift = WEIGHT_SCALE - state->most;
-#pragma unroll
-    for (uint i = 0; i < V::DEPTH; i++) {
-        score[i] = exp2_fast(fma(score[i], scale, shift));
-        state->total += score[i];
-    }
-}
 
 /* Where row i of a chunk lies. Behind a chunk's dense rows is an empty one, for all others. */
 template <class V, bool DENSE>
@@ -67,29 +17,18 @@ DEVICE uint chunk_row(const struct matrix_split *split, const struct matrix_sour
 
 /* The weights of a chunk, from its keys. */
 template <class V, bool DENSE>
-DEVICE typename V::unit::operand weights_of(const struct matrix_split *split, uint n_valid,
-                                            const struct matrix_source *k, const struct matrix_queries<V> *queries,
-                                            uint table, float scale, struct matrix_state<V> *state)
+DEVICE typename V::unit::right weights_of(const struct matrix_split *split, uint n_valid, const struct matrix_source *k,
+                                          const struct matrix_queries<V> *queries, uint table, float scale,
+                                          typename V::state *state)
 {
-    typedef typename V::unit U;
-    uint lane = local_id() % U::LANES, g = lane / 16;
-    float score[V::DEPTH];
-    score_chunk<V>(queries, table, chunk_row<V, DENSE>(split, k, lane % 16), score);
-    if (DENSE || n_valid < SKV_HIP_TILE)
-#pragma unroll
-        for (uint i = 0; i < V::DEPTH; i++)
-            score[i] = U::row(g, i) < n_valid ? score[i] : -INFINITY;
-    weigh<V>(scale, score, state);
-    uint weights[V::DEPTH / 2];
-#pragma unroll
-    for (uint i = 0; i < V::DEPTH / 2; i++)
-        weights[i] = V::BF16 ? pack_bf16(score[2 * i], score[2 * i + 1]) : pack_half(score[2 * i], score[2 * i + 1]);
-    return U::complete(weights);
+    float score[V::unit::RESULTS];
+    score_chunk<V>(queries, table, chunk_row<V, DENSE>(split, k, local_id() % 16), score);
+    return weigh(DENSE || n_valid < SKV_HIP_TILE, n_valid, scale, score, state);
 }
 
 template <class V, bool DENSE>
-DEVICE void add_chunk(const struct matrix_split *split, const struct matrix_source *v,
-                      typename V::unit::operand weights, uint table, struct matrix_state<V> *state)
+DEVICE void add_chunk(const struct matrix_split *split, const struct matrix_source *v, typename V::unit::right weights,
+                      uint table, typename V::state *state)
 {
     uint g = local_id() % V::unit::LANES / 16, rows[V::DEPTH];
 #pragma unroll
@@ -102,8 +41,7 @@ DEVICE void add_chunk(const struct matrix_split *split, const struct matrix_sour
  * and values while keys are scored. */
 template <class V, uint R>
 DEVICE void attend_chunks(const struct matrix_split *split, uint wave, struct matrix_source k, struct matrix_source v,
-                          const struct matrix_queries<V> *queries, uint table, float scale,
-                          struct matrix_state<V> *state)
+                          const struct matrix_queries<V> *queries, uint table, float scale, typename V::state *state)
 {
     constexpr bool DENSE = R == 0;
     const uint n_tokens = DENSE ? split->n_dense : split->n_records,
@@ -140,7 +78,7 @@ DEVICE void attend_chunks(const struct matrix_split *split, uint wave, struct ma
             start_copy<V, R>(split, first + step, &k, &k_copy);
             start_copy<V, R>(split, first + step, &v, &v_copy);
         }
-        typename V::unit::operand weights = weights_of<V, DENSE>(split, n_valid, &k, queries, table, scale, state);
+        typename V::unit::right weights = weights_of<V, DENSE>(split, n_valid, &k, queries, table, scale, state);
         if constexpr (V::ONE_AREA) {
             wave_barrier();
             end_copy<V, R>(split, n_valid, &v, &v_copy);
@@ -151,40 +89,6 @@ DEVICE void attend_chunks(const struct matrix_split *split, uint wave, struct ma
                 start_copy<V, R>(split, first + step, &k, &k_copy);
         }
         add_chunk<V, DENSE>(split, &v, weights, table, state);
-    }
-}
-
-/* The waves' sums, put together: [row][channel] of SKV_HIP_SUM_WORDS words, and each wave's scale. */
-template <class V> DEVICE void add_waves(uint wave, uint scales, uint n_rows, struct matrix_state<V> *state)
-{
-    typedef typename V::unit U;
-    uint lane = local_id() % U::LANES, row = lane % 16, g = lane / 16, sums = scales + SKV_HIP_SCALES_BYTES;
-    float total = state->total;
-#pragma unroll
-    for (uint step = 16; step < U::LANES; step *= 2)
-        total += from_lane(total, lane ^ step);
-    group_barrier();
-    if (g == 0) {
-        store_group4(scales + (wave * 16 + row) * 8, as_uint(state->most));
-        store_group4(scales + (wave * 16 + row) * 8 + 4, as_uint(total));
-    }
-    group_barrier();
-    float most = LOWEST;
-    for (uint w = 0; w < SKV_HIP_WAVES; w++)
-        most = fmax(most, as_float(load_group4(scales + (w * 16 + row) * 8)));
-    float factor = exp2_fast(state->most - most);
-    for (uint w = 0; w < SKV_HIP_WAVES; w++) {
-        if (w == wave && row < n_rows)
-#pragma unroll
-            for (uint i = 0; i < V::DEPTH; i++) {
-                uint at = sums + (row * SKV_HIP_SUM_WORDS(V::D) + V::CHANNELS * U::row(g, i)) * 4;
-#pragma unroll
-                for (uint s = 0; s < V::STEPS; s++) {
-                    float before = w ? as_float(load_group4(at + 4 * s)) : 0;
-                    store_group4(at + 4 * s, as_uint(fma(factor, state->sums.steps[s][i], before)));
-                }
-            }
-        group_barrier();
     }
 }
 
@@ -268,9 +172,9 @@ template <class V> DEVICE void attend_matrix(const struct skv_hip_attend *args, 
     typedef typename V::unit U;
     const struct skv_gpu_attend *p = &args->shared;
     const uint wave = uniform(local_id() / U::LANES);
-    const uint n_tiles = (p->group + SKV_HIP_TILE - 1) / SKV_HIP_TILE;
-    const uint first_row = group_x() % n_tiles * SKV_HIP_TILE, i_head = p->k_heads.first + group_x() / n_tiles;
-    const uint i_seq = group_z(), i_split = group_y(), n_rows = min((uint)SKV_HIP_TILE, p->group - first_row);
+    const uint n_tiles = (p->group + U::ROWS - 1) / U::ROWS;
+    const uint first_row = group_x() % n_tiles * U::ROWS, i_head = p->k_heads.first + group_x() / n_tiles;
+    const uint i_seq = group_z(), i_split = group_y(), n_rows = min((uint)U::ROWS, p->group - first_row);
 
     ulong cache_tokens, n_tokens;
     read_lengths(p, cache_lens, tail_lens, i_seq, faults, &cache_tokens, &n_tokens);
@@ -288,7 +192,7 @@ template <class V> DEVICE void attend_matrix(const struct skv_hip_attend *args, 
         i_seq * p->tail_seq_stride + i_head * p->tail_head_stride + (dense_begin - cache_tokens) * p->tail_token_stride;
     const ulong first_entry = i_seq * p->block_stride;
     const uint areas = scratch + SKV_HIP_TABLE_BYTES + SKV_HIP_QUERY_BYTES(V::D, U::LANES);
-    const uint k_area = areas + wave * SKV_HIP_AREAS(V::D) * args->area_bytes;
+    const uint k_area = areas + wave * (V::ONE_AREA ? 1 : 2) * args->area_bytes;
     const uint v_area = V::ONE_AREA ? k_area : k_area + args->area_bytes;
     struct matrix_source k = source_of(&p->k_pool, &k_head, k_pages, k_blocks + p->k_blocks, first_entry, begin,
                                        k_tail + p->k_tail + tail_row, V::BITMAP, SKV_GPU_FAULT_K_BLOCK, k_area);
@@ -301,33 +205,35 @@ template <class V> DEVICE void attend_matrix(const struct skv_hip_attend *args, 
         write_selectors(scratch, local_id());
     group_barrier();
 
-    struct matrix_state<V> state;
-    state.most = LOWEST;
-    state.total = 0;
-#pragma unroll
-    for (uint s = 0; s < V::STEPS; s++)
-#pragma unroll
-        for (uint i = 0; i < V::DEPTH; i++)
-            state.sums.steps[s][i] = 0;
+    typename V::state state;
+    clear(&state);
 
     const float scale = p->scale * LOG2_E;
-    constexpr uint ROUNDS = SKV_HIP_PIECES_MAX(V::D) * SKV_HIP_TILE / U::LANES, FEW = (ROUNDS + 1) / 2;
+    constexpr uint ROUNDS = SKV_HIP_PIECES_MAX(V::D) * SKV_HIP_TILE / U::LANES;
+    constexpr uint FEW = (V::EARLY * SKV_HIP_TILE + U::LANES - 1) / U::LANES;
     if (V::ONE_AREA || max(k.n_pieces, v.n_pieces) * SKV_HIP_TILE <= FEW * U::LANES)
         attend_chunks<V, FEW>(&split, wave, k, v, &queries, scratch, scale, &state);
     else
         attend_chunks<V, ROUNDS>(&split, wave, k, v, &queries, scratch, scale, &state);
     attend_chunks<V, 0>(&split, wave, k, v, &queries, scratch, scale, &state);
 
-    add_waves<V>(wave, areas, n_rows, &state);
+    add_waves(wave, areas, n_rows, &state);
     const struct matrix_results to = {sinks, part_out, part_lse, out, lse};
     write_results<V>(p, &to, i_seq, i_head, i_split, first_row, n_rows, areas);
 }
 
-#define MATRIX_KERNEL_(name, lanes, unit, head_dim, is_bf16)                                                      \
-    KERNEL_RESIDENT(skv_kernel_attend_w##lanes##_##name, SKV_HIP_WAVES *lanes, SKV_HIP_RESIDENT(lanes, head_dim)) \
-    (const struct skv_hip_attend args, MATRIX_PARAMETERS)                                                         \
-    {                                                                                                             \
-        SCRATCH_ADDRESS(scratch);                                                                                 \
-        attend_matrix<struct matrix_variant<unit, head_dim, is_bf16>>(&args, scratch, MATRIX_ARGUMENTS);          \
+#define ATTEND_KERNEL(name, lanes, waves, variant)                         \
+    KERNEL_RESIDENT(skv_kernel_attend_##name, SKV_HIP_WAVES *lanes, waves) \
+    (const struct skv_hip_attend args, MATRIX_PARAMETERS)                  \
+    {                                                                      \
+        SCRATCH_ADDRESS(scratch);                                          \
+        attend_matrix<variant>(&args, scratch, MATRIX_ARGUMENTS);          \
     }
+#define MATRIX_KERNEL_(name, lanes, unit, head_dim, is_bf16)       \
+    typedef matrix_variant<unit, head_dim, is_bf16> unit##_##name; \
+    ATTEND_KERNEL(w##lanes##_##name, lanes, SKV_HIP_RESIDENT(lanes, head_dim), unit##_##name)
 #define MATRIX_KERNEL(name, lanes, unit, head_dim, is_bf16) MATRIX_KERNEL_(name, lanes, unit, head_dim, is_bf16)
+#define DOT_KERNEL_(name, lanes, head_dim, rows, is_bf16)                    \
+    typedef dot_variant<lanes, head_dim, rows, is_bf16> dot##lanes##_##name; \
+    ATTEND_KERNEL(dot_w##lanes##_##name, lanes, SKV_HIP_DOT_RESIDENT(lanes, rows), dot##lanes##_##name)
+#define DOT_KERNEL(name, lanes, head_dim, rows, is_bf16) DOT_KERNEL_(name, lanes, head_dim, rows, is_bf16)

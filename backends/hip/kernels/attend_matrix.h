@@ -51,8 +51,10 @@ DEVICE void expand(uint values_at, uint selectors_at, uint *low, uint *high)
 }
 
 /* What a kernel is compiled for, and the numbers that follow. */
+template <class V> struct matrix_state;
 template <class U, int D_, bool BF16_> struct matrix_variant {
     typedef U unit;
+    typedef matrix_state<matrix_variant> state;
     static constexpr uint D = D_, DEPTH = U::DEPTH;
     static constexpr bool BF16 = BF16_;
     static constexpr uint STEPS = D / 16;       /* products of a chunk: of its keys, and of its values */
@@ -60,14 +62,19 @@ template <class U, int D_, bool BF16_> struct matrix_variant {
     static constexpr uint BITMAP = D / 8;
     static constexpr uint CHANNELS = D / 16; /* that a lane expands of a value */
     static constexpr bool ONE_AREA = SKV_HIP_AREAS(D) == 1;
+    static constexpr uint EARLY = SKV_HIP_PIECES_MAX(D) / 2; /* pieces of a record that suffice for short ones */
 };
 
 /* Step s has, at place i of a lane's depth, channel D / GROUPS * g + DEPTH * s + i. Waves of 32 lanes, whose registers
- * would be too few, share them in group memory. */
+ * would be too few, have them in group memory; of four rows of dot products, the last two. */
 template <class V> struct matrix_queries {
-    static constexpr bool IN_GROUP_MEMORY = V::unit::LANES == 32;
-    typename V::unit::operand steps[IN_GROUP_MEMORY ? 1 : V::STEPS];
-    uint at; /* the lane's row there */
+    static constexpr bool IS_TILE = V::unit::ROWS == SKV_HIP_TILE;
+    static constexpr uint OWN_ROWS = IS_TILE                                                     ? V::unit::LANES != 32
+                                     : V::unit::LANES == 32 && V::D == 128 && V::unit::ROWS == 4 ? 2
+                                                                                                 : V::unit::ROWS;
+    static constexpr bool IN_GROUP_MEMORY = OWN_ROWS != (IS_TILE ? 1 : V::unit::ROWS);
+    typename V::unit::right steps[OWN_ROWS ? V::STEPS : 1];
+    uint at; /* the lane's row there, or the first */
 };
 
 /* Two channels from c on of a query row; 0 past the group's last. */
@@ -93,26 +100,48 @@ DEVICE void load_queries(const struct skv_gpu_attend *p, const uchar *q, ulong i
             store_group4(group_at + to * SKV_HIP_QUERY_STRIDE(V::D) + 2 * c,
                          query_pair(p, q, i_seq, i_head, first_row + to, c));
         }
-        queries->at = group_at + row * SKV_HIP_QUERY_STRIDE(V::D);
-    } else {
+        queries->at =
+            group_at + (matrix_queries<V>::IS_TILE ? row * SKV_HIP_QUERY_STRIDE(V::D) : 2 * V::PART * (lane / 16));
+    }
+    if constexpr (matrix_queries<V>::OWN_ROWS > 0) {
 #pragma unroll
         for (uint s = 0; s < V::STEPS; s++) {
-            uint words[V::DEPTH / 2];
+            const uint c = V::PART * (lane / 16) + V::DEPTH * s;
+            if constexpr (matrix_queries<V>::IS_TILE) {
+                uint words[V::DEPTH / 2];
 #pragma unroll
-            for (uint i = 0; i < V::DEPTH / 2; i++)
-                words[i] = query_pair(p, q, i_seq, i_head, first_row + row,
-                                      V::D / U::GROUPS * (lane / 16) + V::DEPTH * s + 2 * i);
-            queries->steps[s] = U::complete(words);
+                for (uint i = 0; i < V::DEPTH / 2; i++)
+                    words[i] = query_pair(p, q, i_seq, i_head, first_row + row, c + 2 * i);
+                queries->steps[s] = U::complete(words);
+            } else {
+#pragma unroll
+                for (uint m = 0; m < matrix_queries<V>::OWN_ROWS; m++)
+#pragma unroll
+                    for (uint i = 0; i < V::DEPTH / 2; i++)
+                        queries->steps[s].words[m][i] = query_pair(p, q, i_seq, i_head, first_row + m, c + 2 * i);
+            }
         }
     }
 }
 
-template <class V> DEVICE typename V::unit::operand query_of(const struct matrix_queries<V> *queries, uint step)
+template <class V> DEVICE typename V::unit::right query_of(const struct matrix_queries<V> *queries, uint step)
 {
-    if constexpr (matrix_queries<V>::IN_GROUP_MEMORY)
+    typedef struct matrix_queries<V> Q;
+    if constexpr (Q::IS_TILE && Q::IN_GROUP_MEMORY) {
         return V::unit::load(queries->at + 2 * V::DEPTH * step, V::D);
-    else
-        return queries->steps[step];
+    } else {
+        typename V::unit::right found = queries->steps[step];
+        if constexpr (Q::IN_GROUP_MEMORY)
+#pragma unroll
+            for (uint m = Q::OWN_ROWS; m < V::unit::ROWS; m++) {
+                uint4 words = load_group16(queries->at + m * SKV_HIP_QUERY_STRIDE(V::D) + 2 * V::DEPTH * step);
+                found.words[m][0] = words.x;
+                found.words[m][1] = words.y;
+                found.words[m][2] = words.z;
+                found.words[m][3] = words.w;
+            }
+        return found;
+    }
 }
 
 template <uint N> DEVICE void load_bitmap(uint record, uint (&words)[N])
@@ -139,9 +168,11 @@ DEVICE uint below(uint bit, uint w)
     return bit >= 32 * w + 32 ? ~0u : bit > 32 * w ? ~0u >> (32 * w + 32 - bit) : 0;
 }
 
-/* Scores of the lane's query row and DEPTH tokens; `record` is that of token lane % 16. */
+/* The lane's scores: of its query row and DEPTH tokens; of dot products, its part of those of all rows and of token
+ * lane % 16. `record` is that token's. */
 template <class V>
-DEVICE void score_chunk(const struct matrix_queries<V> *queries, uint table, uint record, float (&score)[V::DEPTH])
+DEVICE void score_chunk(const struct matrix_queries<V> *queries, uint table, uint record,
+                        float (&score)[V::unit::RESULTS])
 {
     typedef typename V::unit U;
     uint g = local_id() % U::LANES / 16;
@@ -152,7 +183,7 @@ DEVICE void score_chunk(const struct matrix_queries<V> *queries, uint table, uin
         before += popcount(words[w] & below(V::PART * g, w));
     uint values = record + V::BITMAP + 2 * before;
 #pragma unroll
-    for (uint i = 0; i < V::DEPTH; i++)
+    for (uint i = 0; i < U::RESULTS; i++)
         score[i] = 0;
 #pragma unroll
     for (uint w = 0; 32 * w < V::PART; w++) {
@@ -181,9 +212,10 @@ DEVICE void count_bytes(uint x, uint *lower, uint *whole)
     *whole = (x + (x >> 4)) & 0x0f0f0f0fu;
 }
 
-/* Result i of step s is for channel CHANNELS * row(g, i) + s. */
+/* Result i of step s is for channel CHANNELS * row(g, i) + s; of dot products, for row i and channel
+ * CHANNELS * (lane % 16) + s. */
 template <class V> struct matrix_sums {
-    float steps[V::STEPS][V::DEPTH];
+    float steps[V::STEPS][V::unit::RESULTS];
 };
 
 /* Of four tokens, in the bytes of words: bits of the lane's fours of channels, times 8, and the ranks of their first
@@ -233,7 +265,7 @@ template <class V> DEVICE void find_values(const uint *rows, struct matrix_value
 
 /* sums += weights times values; `rows` are the records of the tokens of the lane's depth. */
 template <class V>
-DEVICE void add_values(const uint (&rows)[V::DEPTH], uint table, typename V::unit::operand weights,
+DEVICE void add_values(const uint (&rows)[V::DEPTH], uint table, typename V::unit::right weights,
                        struct matrix_sums<V> *sums)
 {
     typedef typename V::unit U;
