@@ -81,10 +81,15 @@ DEVICE uint pack_bf16(float x, float y)
 #define IN_GROUP(type, at) ((__attribute__((address_space(3))) type *)(at))
 /* Kernels that use it have no group memory but what the host asks for, which then starts at 0. */
 #define SCRATCH_ADDRESS(address) constexpr uint address = 0
-/* Registers for so many waves of a SIMD. */
+/* Registers for so many waves of a SIMD: of RDNA 3's smaller register files (1024 for a SIMD's lane), for four. */
+#if defined(__GFX11__) && !defined(__gfx1100__) && !defined(__gfx1101__) && !defined(__gfx1151__)
+#define RESIDENT(waves) ((waves) < 4 ? (waves) : 4)
+#else
+#define RESIDENT(waves) (waves)
+#endif
 #define KERNEL_RESIDENT(name, lanes, waves) \
     extern "C" __attribute__((global)) void \
-        __attribute__((amdgpu_flat_work_group_size(lanes, lanes), amdgpu_waves_per_eu(waves))) name
+        __attribute__((amdgpu_flat_work_group_size(lanes, lanes), amdgpu_waves_per_eu(RESIDENT(waves)))) name
 
 /* Vectors that need not be aligned to their size. */
 typedef uint2 uint2_at2 __attribute__((aligned(2)));
