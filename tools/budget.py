@@ -7,10 +7,10 @@ budget.py --loop CODE-OBJECT...
 
 Ends with 1 where registers spill, private memory is read or written, or some is reserved. --allow lets pass spills of
 scalars, which go to lanes of vector registers, and memory that is reserved but that no instruction uses. --most makes
-one row for each target, of the largest numbers of its kernels. Kernels for matrix units must have their instructions,
-and no group memory but what the host asks for, which they take to start at 0.
+one row for each target, of the largest numbers of its kernels. Kernels for matrix units and dot products must have
+their instructions, and no group memory but what the host asks for, which they take to start at 0.
 
---loop, which needs numpy, interprets the kernels for matrix units and prints what a channel costs in the long run."""
+--loop, which needs numpy, interprets these kernels and prints what a channel costs in the long run."""
 
 import argparse
 import re
@@ -24,7 +24,7 @@ from code_object import CodeObject  # noqa: E402
 
 ALLOWABLE = ("sgpr-spills", "reserved-scratch")
 # Columns of the table that are counts of instructions.
-COUNTED = {"matrix": r"v_(mfma|wmma|swmmac)_", "dot": r"v_dot\d", "group memory": r"ds_",
+COUNTED = {"matrix": r"v_(mfma|wmma|swmmac)_", "dot": r"v_(dual_)?dot\d", "group memory": r"ds_",
            "global loads": r"(global|flat)_load_", "of 16 bytes": r"(global|flat)_load_(dwordx4|b128)",
            "private memory": r"(scratch|buffer)_(load|store)_"}
 REGISTERS = {"VGPR": ".vgpr_count", "AGPR": ".agpr_count", "SGPR": ".sgpr_count",
@@ -65,10 +65,11 @@ def complaints(numbers, allowed=()):
 
 
 def matrix_complaints(name, numbers):
-    """The same of kernels for matrix units."""
+    """The same of kernels for matrix units and dot products."""
     if not re.search(r"_w\d+_", name):
         return []
-    found = [] if numbers["matrix"] else ["no matrix instruction"]
+    kind = "dot" if "_dot_" in name else "matrix"
+    found = [] if numbers[kind] else [f"no {kind} instruction"]
     return found + ([f"{numbers['LDS']} bytes of group memory of its own"] if numbers["LDS"] else [])
 
 

@@ -24,14 +24,14 @@ have() {
     done
 }
 
-# need_amd_compiler: clang and lld for AMD GPUs, where the distribution has them; without them the HIP backend is built
-# for its tests only.
+# need_amd_compiler: clang and lld for AMD GPUs, the newest that the distribution has, which knows most of them; without
+# them the HIP backend is built for its tests only.
 need_amd_compiler() {
     [ ! -x /opt/rocm/llvm/bin/clang ] || return 0
     for version in 19 20 21 22; do
         [ ! -x "/usr/lib/llvm-$version/bin/clang" ] || [ ! -x "/usr/lib/llvm-$version/bin/ld.lld" ] || return 0
     done
-    for version in 19 20 21 22; do
+    for version in 22 21 20 19; do
         if have "clang-$version" "lld-$version"; then
             need "clang-$version" "lld-$version"
             return 0

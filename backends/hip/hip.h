@@ -68,11 +68,11 @@ extern const struct skv_driver skv_hip_driver;
 /* ---- attend.c: kernels of this backend alone, which leave the rest to the shared ones */
 
 #define SKV_HIP_ONE_KERNEL(...) +1
-#define SKV_HIP_MATRIX_KERNELS (0 SKV_HIP_MATRIX_VARIANTS(SKV_HIP_ONE_KERNEL))
+#define SKV_HIP_OWN_KERNELS (0 SKV_HIP_MATRIX_VARIANTS(SKV_HIP_ONE_KERNEL) SKV_HIP_DOT_VARIANTS(SKV_HIP_ONE_KERNEL))
 
 struct skv_hip_device {
     struct skv_driver_device base;
-    void *matrix[SKV_HIP_MATRIX_KERNELS]; /* NULL: the device cannot run it */
+    void *attend[SKV_HIP_OWN_KERNELS]; /* NULL: the device cannot run it */
 };
 
 /* Finds the kernels in an opened device's module. */

@@ -25,12 +25,12 @@ def generation(target: str) -> int:
 
 def packs_lane_ids(target: str) -> bool:
     """Whether a lane's three ids come in one register."""
-    return generation(target) >= 11 or target in ("gfx90a", "gfx942")
+    return generation(target) >= 11 or target in ("gfx90a", "gfx942", "gfx950")
 
 
 def finds_private_memory(target: str) -> bool:
     """Whether a wave is not given the place of its private memory."""
-    return generation(target) >= 11 or target == "gfx942"
+    return generation(target) >= 11 or target in ("gfx942", "gfx950")
 
 
 def unpack_message(data: bytes):

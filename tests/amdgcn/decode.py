@@ -85,7 +85,8 @@ class Instruction:
         choice = self.get(f"src{i - 1}_sel", None) if self.sdwa else None
         if choice is not None:
             return chosen_part(text, choice, kind)
-        if kind[1:] == "16" and self.get("op_sel", None) and operands.vector_index(text.strip("-|")) is not None:
+        if kind[1:] == "16" and self.get("op_sel", None) and operands.vector_index(text.strip("-|")) is not None and \
+                not names_half(text):
             if self.modifiers["op_sel"][i - 1]:
                 text = re.sub(r"(v\d+)", r"\1.h", text)
         read = operands.lanes(text, kind)
@@ -110,7 +111,8 @@ class Instruction:
         part = self.get("dst_sel", "DWORD")
         if part != "DWORD":
             return part_writer(self.operands[i], part, self.get("dst_unused", "UNUSED_PAD"), kind)
-        if self.get("op_sel", None) and kind[1:] == "16" and self.modifiers["op_sel"][-1]:
+        if self.get("op_sel", None) and kind[1:] == "16" and self.modifiers["op_sel"][-1] and \
+                not names_half(self.operands[i]):
             raise Unknown("op_sel of a destination")
         write = operands.lanes_writer(self.operands[i], kind, self.keeps_high)
         if self.moves_lanes:
@@ -135,6 +137,11 @@ class Instruction:
     def is_plain(self):
         """Whether a ufunc may write its result straight into the register."""
         return not self.sdwa and not any(n in self.modifiers for n in ("clamp", "mul", "div", "op_sel", *MOVES))
+
+
+def names_half(text):
+    """Newer disassemblers say v1.h besides what op_sel says."""
+    return text.strip("-|")[-2:] in (".l", ".h")
 
 
 def part_writer(text, part, unused, kind):

@@ -83,6 +83,11 @@ def fraction(x):
     return np.minimum(x - np.floor(x), F32(1 - 2.0 ** -24))
 
 
+def pack_nearest(a, b):
+    low, high = (np.asarray(x).astype(F16).view(U16).astype(U32) for x in (a, b))
+    return low | high << U32(16)
+
+
 def pack_toward_zero(a, b):
     """Two binary16 in a word, rounded toward 0."""
     halves = []
@@ -127,6 +132,7 @@ MIXED = {
     "v_cvt_f64_u32": (lambda x: x.astype(F64), ("u32",), "f64"),
     "v_cvt_rpi_i32_f32": (lambda x: to_signed(np.floor(x + F32(0.5))), ("f32",), "i32"),
     "v_cvt_pkrtz_f16_f32": (pack_toward_zero, ("f32", "f32"), "u32"),
+    "v_cvt_pk_f16_f32": (pack_nearest, ("f32", "f32"), "u32"),
     "v_ldexp_f32": (load_exponent, ("f32", "i32"), "f32"),
     "v_frexp_mant_f32": (lambda x: np.frexp(x)[0], ("f32",), "f32"),
     "v_frexp_exp_i32_f32": (lambda x: np.frexp(x)[1].astype(I32), ("f32",), "i32"),

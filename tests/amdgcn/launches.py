@@ -109,21 +109,24 @@ class Device:
         return self._attend(problem, f"skv_kernel_attend_d{variant}_m{m}", n_chunks, lanes, args, args,
                             2 * tile * scratch_words * 4)
 
-    def attend_matrix(self, problem):
-        """The same by the kernel for matrix units (backends/hip/attend.c)."""
+    def attend_matrix(self, problem, rows=C["SKV_HIP_TILE"]):
+        """The same by the kernel for matrix units, or for fewer rows that of dot products (backends/hip/attend.c)."""
         d, lanes, tile = problem.head_dim, self.machine.lanes, C["SKV_HIP_TILE"]
         args, _ = problem.arguments()
         pieces = divide_up(d // 8 + 8 * args.pieces, C["SKV_HIP_PIECE"])
-        records, dense_stride = tile * (16 * pieces + 8), d // 8 + 2 * d + 8
+        records, dense_stride, empty = tile * (16 * pieces + 8), d // 8 + 2 * d | 8, d // 8 + 8
         most = C["SKV_HIP_DENSE_ROWS_MAX"]
-        dense_rows = most if dense_stride * most + 16 <= records else most // 2
-        area = 16 * divide_up(max(records, dense_stride * dense_rows + 16), 16)
+        dense_rows = most if d < 128 or dense_stride * most + empty <= records else most // 2
+        area = 16 * divide_up(max(records, dense_stride * dense_rows + empty), 16)
         waves = C["SKV_HIP_WAVES"]
-        areas, sums = waves * 2 * area + 2 * d + 32, waves * tile * 8 + tile * (d + 1) * 4
+        is_dot = rows < tile
+        areas = waves * (1 if d == 256 or is_dot else 2) * area + 2 * d + 32
+        sums = waves * tile * 8 + tile * (d + 1) * 4
         queries = tile * (2 * d + 16) if lanes == 32 else 0
         whole = params.make("attend", "hip", shared=args, area_bytes=area, dense_rows=dense_rows)
-        name = "bf16" if problem.dtype == C["SKV_BF16"] else "f16"
-        return self._attend(problem, f"skv_kernel_attend_w{lanes}_d{d}_{name}", divide_up(problem.group, tile),
+        unit, m = (f"dot_w{lanes}", f"m{rows}_") if is_dot else (f"w{lanes}", "")
+        name = f"skv_kernel_attend_{unit}_d{d}_{m}{'bf16' if problem.dtype == C['SKV_BF16'] else 'f16'}"
+        return self._attend(problem, name, divide_up(problem.group, rows),
                             waves * lanes, whole, args, C["SKV_HIP_TABLE_BYTES"] + queries + max(areas, sums))
 
     def _attend(self, problem, kernel, n_chunks, lanes, args, shared, scratch_bytes):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the shared kernels as AMD machine code, without AMD hardware.
 
-run_tests.py [--targets gfx90a,gfx1100] [--require] [-k NAME] [-v]
+run_tests.py [--targets gfx90a,gfx1100] [--built FOLDER] [--require] [-k NAME] [-v]
 Ends with 77, which is "skipped", where a tool is missing; with --require that is a failure."""
 
 import argparse
@@ -10,12 +10,13 @@ import sys
 import unittest
 
 SKIPPED = 77
-DEFAULT = "gfx90a,gfx942,gfx1030,gfx1100"
+DEFAULT = "gfx90a,gfx1100"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--targets", default=DEFAULT, help=f"or all; the default is {DEFAULT}")
+    parser.add_argument("--built", help="a folder of kernels-gfx90a.o and so on, of these sources")
     parser.add_argument("--require", action="store_true", help="fail where tests would be skipped or left out")
     parser.add_argument("-k", dest="pattern", default="", help="tests whose names contain this")
     parser.add_argument("-v", dest="verbose", action="store_true")
@@ -30,7 +31,7 @@ def main():
     import toolchain
     wanted = toolchain.TARGETS if options.targets == "all" else options.targets.split(",")
     try:
-        unknown = support.prepare(wanted)
+        unknown = support.prepare(wanted, options.built)
     except toolchain.Missing as missing:
         print("skipped:", missing)
         return skipped

@@ -16,15 +16,21 @@ targets = []
 _folder = None
 
 
-def prepare(wanted):
-    """Compiles everything; returns the targets that this clang does not know."""
+def prepare(wanted, built=None):
+    """Compiles what the folder `built` does not have; returns the targets that this clang does not know."""
     global _folder
     _folder = tempfile.TemporaryDirectory()
     tools = toolchain.tool_folder()
     targets[:] = [target for target in wanted if toolchain.knows(tools, target)]
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(toolchain.compile_hip, source, target, path_of(name, target))
-                for name, source in SOURCES.items() for target in targets]
+        jobs = []
+        for name, source in SOURCES.items():
+            for target in targets:
+                found = Path(built or "", f"{name}-{target}.o")
+                if built and found.exists():
+                    path_of(name, target).symlink_to(found.resolve())
+                else:
+                    jobs.append(pool.submit(toolchain.compile_hip, source, target, path_of(name, target)))
         for job in jobs:
             job.result()
     return [target for target in wanted if target not in targets]

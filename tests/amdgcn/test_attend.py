@@ -51,20 +51,27 @@ class Attend(TargetCase):
 
 
 class Matrix(TargetCase):
-    """Kernels for matrix units, within the bound of FORMAT.md."""
+    """Kernels for matrix units and dot products, within the bound of FORMAT.md."""
 
-    def check(self, dtype, *problem, schedule="forward", bad_block=None, **options):
+    def check(self, dtype, *problem, schedule="forward", bad_block=None, head_dim=128, rows=C["SKV_HIP_TILE"],
+              **options):
         device = Device(self.path("kernels"), schedule)
-        kernels = {found[1:]: found[0] for found in loop.matrix_kernels(self.path("kernels"))}
-        if (128, dtype) not in kernels:
-            self.assertTrue(self.target in ("gfx906", "gfx1030") or (self.target, dtype) == ("gfx90a", F16))
+        if (head_dim, dtype, rows) not in {found[1:] for found in loop.matrix_kernels(self.path("kernels"))}:
+            lacks_dots = self.target not in ("gfx906", "gfx1030", "gfx1100")
+            lacks_matrices = self.target in ("gfx906", "gfx1030")
+            if rows == C["SKV_HIP_TILE"]:
+                self.assertTrue(lacks_matrices or (self.target, dtype) == ("gfx90a", F16))
+            else:
+                self.assertTrue(lacks_dots or (lacks_matrices and dtype == BF16) or
+                                (self.target == "gfx1100" and head_dim == 64))
             return
-        problem = Problem(*problem[:1], dtype, *problem[1:], head_dim=128, q_dtype=dtype, **options)
+        problem = Problem(*problem[:1], dtype, *problem[1:], head_dim=head_dim, q_dtype=dtype,
+                          **options)
         if bad_block is not None:
             for table, dense in zip((problem.k_blocks, problem.v_blocks), problem.dense):
                 table[0, bad_block // 32] = 1000
                 dense[0][bad_block:bad_block + 32] = 0
-        out, lse = device.attend_matrix(problem)
+        out, lse = device.attend_matrix(problem, rows)
         want_out, want_lse, out_bound, lse_bound = problem.expected()
         excess = np.abs(out - want_out) - out_bound
         self.assertLessEqual(excess.max(), 0, f"out at {np.unravel_index(excess.argmax(), excess.shape)}")
@@ -86,3 +93,24 @@ class Matrix(TargetCase):
 
     def test_a_bad_block_is_empty(self):
         self.check(BF16, 24, [80], [1], bad_block=32, kept=40, group=1, n_kv_heads=1)
+        self.check(BF16, 25, [80], [0], bad_block=0, head_dim=256, kept=80, group=1, n_kv_heads=1)
+
+    def test_64_channels(self):
+        for dtype, schedule in ((F16, "reverse"), (BF16, 3)):
+            self.check(dtype, 26, [70], [12], schedule=schedule, head_dim=64, kept=20, group=4, n_kv_heads=1)
+        self.check(BF16, 27, [35], [0], head_dim=64, kept=60, group=2)
+
+    def test_256_channels(self):
+        for dtype, schedule in ((F16, 3), (BF16, "reverse")):
+            self.check(dtype, 28, [70], [5], schedule=schedule, head_dim=256, kept=80, group=4, n_kv_heads=1)
+        self.check(BF16, 29, [35], [0], head_dim=256, kept=170, group=2, n_splits=2, n_kv_heads=1)
+
+    def test_dot_products(self):
+        for dtype, schedule in ((F16, 3), (BF16, "reverse")):
+            self.check(dtype, 30, [70], [5], rows=4, schedule=schedule, kept=40, group=4, n_kv_heads=1, sinks=True)
+            self.check(dtype, 31, [40, 0], [0, 9], rows=1, schedule=schedule, kept=64, group=1)
+        self.check(F16, 32, [80], [1], rows=4, bad_block=32, kept=88, group=6, n_kv_heads=1, n_splits=2)
+
+    def test_dot_products_of_64_channels(self):
+        self.check(F16, 33, [70], [12], rows=4, head_dim=64, kept=20, group=4, n_kv_heads=1, schedule="reverse")
+        self.check(F16, 34, [35], [0], rows=1, head_dim=64, kept=60, group=1)

@@ -99,9 +99,12 @@ class Backend(unittest.TestCase):
         for i_device, device in enumerate(driver.devices):
             with self.subTest(device.target):
                 self.check(i_device, 64, 24, skv.F32, "portable.d64.m4")
-                # CDNA 2 takes subnormal fp16 as 0.
-                has_matrix = device.target not in ("gfx906", "gfx90a", "gfx1030")
-                self.check(i_device, 128, 40, skv.F16, "matrix.d128_f16" if has_matrix else "portable.d128.m4")
+                kernel = "matrix.d128_f16"
+                if device.target in ("gfx906", "gfx1030", "gfx1100"):
+                    kernel = "dot.d128_m4_f16"
+                elif device.target == "gfx90a":  # CDNA 2 takes subnormal fp16 as 0.
+                    kernel = "portable.d128.m4"
+                self.check(i_device, 128, 40, skv.F16, kernel)
 
 
 def main():

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("gfx906", "gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+TARGETS = ("gfx906", "gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 KERNELS = ROOT / "backends" / "hip" / "kernels" / "kernels.hip"
 # Without ROCm: kernels bring what they use.
 FLAGS = ("-x", "hip", "--cuda-device-only", "--no-gpu-bundle-output", "-nogpulib", "-nogpuinc", "-std=c++17", "-O3",
@@ -33,7 +33,7 @@ def tool_folder() -> Path:
 
 
 def knows(folder: Path, target: str) -> bool:
-    """Whether this clang compiles for a target; gfx942 came with 18, gfx1201 with 19."""
+    """Whether this clang compiles for a target; gfx942 came with 18, gfx1201 with 19, gfx950 after it."""
     command = [folder / "clang", "-target", "amdgcn-amd-amdhsa", f"-mcpu={target}", "-nogpulib", "-x", "c", "-c", "-",
                "-o", "/dev/null"]
     result = subprocess.run(command, input="", text=True, capture_output=True, check=False)

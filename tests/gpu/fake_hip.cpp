@@ -162,9 +162,22 @@ EXPORT hipModuleUnload(module *m)
     GIVE_BACK(check_initialized(), (on_device(), unload_module(m)));
 }
 
+/* What the code objects of a device's kind have: matrix units are missing in gfx906 and gfx1030, whose dot products are
+ * of fp16 alone; RDNA 3 has both. */
+static bool has_kernel(const char *name)
+{
+    const char *gfx = architecture() ? architecture() : "";
+    bool lacks_matrices = !strcmp(gfx, "gfx906") || !strcmp(gfx, "gfx1030");
+    if (strstr(name, "_attend_dot_"))
+        return lacks_matrices ? !strstr(name, "_bf16") : major_number() == 11;
+    return !(strstr(name, "_attend_w") && lacks_matrices);
+}
+
 EXPORT hipModuleGetFunction(function **out, module *m, const char *name)
 {
     BEGIN_ON_DEVICE;
+    if (!has_kernel(name))
+        return NOT_FOUND;
     /* What is there for RDNA 4 alone has a longer name. */
     code result = NOT_FOUND;
     if (major_number() == 12)

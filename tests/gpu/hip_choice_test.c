@@ -76,11 +76,15 @@ static void check(struct call c, const char *kernel)
     skv_device_release(device);
 }
 
-static void check_waves(void)
+static void check_waves(bool has_dots)
 {
     struct call c = plain(SKV_F16);
+    c.params.n_q_heads = 5;
     check(c, "attend hip matrix.d128_f16");
-    check(plain(SKV_BF16), "attend hip matrix.d128_bf16");
+    check(plain(SKV_BF16), has_dots ? "attend hip dot.d128_m4_bf16" : "attend hip matrix.d128_bf16");
+    check(plain(SKV_F16), has_dots ? "attend hip dot.d128_m4_f16" : "attend hip matrix.d128_f16");
+    c.params.n_q_heads = 1;
+    check(c, has_dots ? "attend hip dot.d128_m1_f16" : "attend hip matrix.d128_f16");
     c.params.n_q_heads = 17;
     check(c, "attend hip matrix.d128_f16");
     c.params.split_tokens = 32;
@@ -88,14 +92,30 @@ static void check_waves(void)
     c.layout.kept = 88;
     check(c, "attend hip matrix.d128_f16 + merge");
     c = plain(SKV_F16);
+    c.params.n_q_heads = 8;
     c.params.max_cache_tokens = 0;
     check(c, "attend hip matrix.d128_f16");
+    c = plain(SKV_BF16);
+    c.params.head_dim = 64;
+    c.layout.kept = 60;
+    check(c, "attend hip matrix.d64_bf16");
+    c = plain(SKV_F16);
+    c.params.head_dim = 256;
+    c.layout.kept = 176;
+    check(c, "attend hip matrix.d256_f16");
 
+    c = plain(SKV_F16);
     c.params.k_tail.offset = 2;
     check(c, "attend hip portable.d128.m4");
     c = plain(SKV_F16);
     c.layout.kept = 89;
     check(c, "attend hip portable.d128.m4");
+    c.params.head_dim = 64;
+    c.layout.kept = 61;
+    check(c, "attend hip portable.d64.m4");
+    c.params.head_dim = 256;
+    c.layout.kept = 177;
+    check(c, "attend hip portable.d256.m4");
     c = plain(SKV_F16);
     c.layout.form = SKV_RAGGED;
     check(c, "attend hip portable.d128.m4");
@@ -119,17 +139,48 @@ static void check_waves(void)
     check(c, "attend hip portable.d128.m4");
 }
 
+static void check_without_matrices(void)
+{
+    struct call c = plain(SKV_F16);
+    check(c, "attend hip dot.d128_m4_f16");
+    c.params.n_q_heads = 1;
+    c.params.split_tokens = 32;
+    check(c, "attend hip dot.d128_m1_f16 + merge");
+    c.params.n_q_heads = 17;
+    c.params.head_dim = 64;
+    check(c, "attend hip dot.d64_m4_f16 + merge");
+    c.params.head_dim = 256;
+    check(c, "attend hip portable.d256.m8 + merge");
+    check(plain(SKV_BF16), "attend hip portable.d128.m4");
+    c = plain(SKV_F16);
+    c.layout.kept = 89;
+    check(c, "attend hip portable.d128.m4");
+}
+
+/* A device that says what it is, if there is code for it. */
+static void check_on(const char *gfx, void (*check_device)(void))
+{
+    size_t n_bytes = (size_t)(skv_hip_image_end - skv_hip_image);
+    if (n_bytes > 64 && !skv_hip_targets_fit(skv_hip_image, n_bytes, gfx))
+        return;
+    setenv("SKV_FAKE_GFX", gfx, 1);
+    check_device();
+    unsetenv("SKV_FAKE_GFX");
+}
+
+static void check_matrices(void)
+{
+    check_waves(false);
+}
+
 void test_choice(void **state)
 {
     (void)state;
-    check_waves();
+    check_waves(false);
+    check_on("gfx906", check_without_matrices);
     setenv("SKV_FAKE_WAVE", "32", 1);
-    check_waves();
-    size_t n_bytes = (size_t)(skv_hip_image_end - skv_hip_image);
-    if (n_bytes <= 64 || skv_hip_targets_fit(skv_hip_image, n_bytes, "gfx1201")) {
-        setenv("SKV_FAKE_GFX", "gfx1201", 1);
-        check_waves();
-        unsetenv("SKV_FAKE_GFX");
-    }
+    check_waves(true);
+    check_on("gfx1030", check_without_matrices);
+    check_on("gfx1201", check_matrices);
     unsetenv("SKV_FAKE_WAVE");
 }

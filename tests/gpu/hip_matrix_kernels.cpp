@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HIP backend's kernels for matrix units, for the emulator: once for each family of them.
+ * The HIP backend's kernels for matrix units and dot products, for the emulator: once for each family of them.
  */
 /* First, so that the kernels' own includes of these names find them already there. */
 /* clang-format off */
@@ -14,6 +14,9 @@
 #define ATTEND 0
 #include "backends/gpu/kernels/attend_rows.h"
 #include "backends/hip/kernels/attend_matrix.h"
+#include "backends/hip/kernels/attend_copy.h"
+#include "backends/hip/kernels/attend_softmax.h"
+#include "backends/hip/kernels/attend_dot.h"
 #include "backends/hip/kernels/attend_group.h"
 /* clang-format on */
 
@@ -25,3 +28,10 @@
     SKV_EMULATED_KERNEL(skv_kernel_attend_w32_##name);        \
     SKV_EMULATED_KERNEL(skv_kernel_attend_w32_##name##_rdna4);
 SKV_HIP_MATRIX_VARIANTS(EMULATED_VARIANT)
+
+#define EMULATED_DOTS(name, head_dim, rows, is_bf16)       \
+    DOT_KERNEL(name, 64, head_dim, rows, is_bf16)          \
+    DOT_KERNEL(name, 32, head_dim, rows, is_bf16)          \
+    SKV_EMULATED_KERNEL(skv_kernel_attend_dot_w64_##name); \
+    SKV_EMULATED_KERNEL(skv_kernel_attend_dot_w32_##name);
+SKV_HIP_DOT_VARIANTS(EMULATED_DOTS)

@@ -49,12 +49,8 @@ KERNEL(ATTEND, LANES)
     const struct skv_gpu_pool k_pool = args.k_pool, v_pool = args.v_pool;
     const struct skv_gpu_head k_head = head_of(&p->k_heads, i_head), v_head = head_of(&p->v_heads, i_head);
 
-    ulong cache_tokens = p->max_cache, n_tokens = p->max_tail;
-    if (p->has_cache_lens)
-        cache_tokens = checked_length(cache_lens, p->cache_lens, i_seq, p->max_cache, SKV_GPU_FAULT_CACHE_LEN, faults);
-    if (p->has_tail_lens)
-        n_tokens = checked_length(tail_lens, p->tail_lens, i_seq, p->max_tail, SKV_GPU_FAULT_TAIL_LEN, faults);
-    n_tokens += cache_tokens;
+    ulong cache_tokens, n_tokens;
+    read_lengths(p, cache_lens, tail_lens, i_seq, faults, &cache_tokens, &n_tokens);
 
     /* Row m is query token (first_row + m) / group; rows past the last repeat it and are not written. */
     for (uint i = lid; i < M * HEAD_DIM; i += LANES) {

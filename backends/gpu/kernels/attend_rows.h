@@ -14,6 +14,19 @@ DEVICE ulong checked_length(const GLOBAL int *lengths, ulong at, uint i_seq, ulo
     return 0;
 }
 
+/* Tokens of a sequence: of its cache, and all. */
+DEVICE void read_lengths(const struct skv_gpu_attend *p, const GLOBAL int *cache_lens, const GLOBAL int *tail_lens,
+                         uint i_seq, volatile GLOBAL uint *faults, ulong *n_cached, ulong *n_tokens)
+{
+    ulong cached = p->max_cache, tail = p->max_tail;
+    if (p->has_cache_lens)
+        cached = checked_length(cache_lens, p->cache_lens, i_seq, p->max_cache, SKV_GPU_FAULT_CACHE_LEN, faults);
+    if (p->has_tail_lens)
+        tail = checked_length(tail_lens, p->tail_lens, i_seq, p->max_tail, SKV_GPU_FAULT_TAIL_LEN, faults);
+    *n_cached = cached;
+    *n_tokens = cached + tail;
+}
+
 /* The first position that the window of a query at `position` shows, sinks apart. */
 DEVICE ulong window_begin(ulong window, slong position)
 {

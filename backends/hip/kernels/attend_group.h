@@ -1,204 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The matrix attention kernel itself: a group takes one split of one sequence and KV head and up to 16 query rows, its
- * waves every fourth chunk of the split, each for itself. While a chunk is computed from group memory, the next one is
- * on its way to registers. See attend_matrix.h.
+ * The matrix attention kernel itself, and that of dot products: a group takes one split of one sequence and KV head and
+ * up to 16 query rows (of dot products, 1 or 4), its waves every fourth chunk of the split, each for itself. While a
+ * chunk is computed from group memory, the next one is on its way to registers. See attend_matrix.h.
  */
 
-#define LOG2_E 1.4426950408889634f
-#define LN_2 0.6931471805599453f
-#define LOWEST -3.402823466e+38f
-/* Weights are kept 2^7 times as large as they are, which fp16 has room for, and the maximum is only moved when a score
- * is 2^8 above it. */
-#define WEIGHT_SCALE 7.0f
-#define MAXIMUM_SLACK 8.0f
-
-/* The split's records and its dense rows, of which chunks have 16 and `dense_rows`. */
-struct matrix_split {
-    uint n_records, n_dense, dense_rows;
-    ulong dense_stride; /* bytes from row to row, in global memory */
-    volatile uint *faults;
-};
-
-/* One of K and V: what a wave copies from, and where to. */
-struct matrix_source {
-    const uchar *pages, *tail; /* of the head: its first page, the split's first dense row */
-    const int *blocks;
-    ulong block_bytes;
-    uint n_blocks, page_tokens, row_stride, n_pieces, fault;
-    uint area; /* group memory */
-    /* Of the chunk of records to be copied next: entry of the block table, slot, and block. */
-    ulong entry;
-    uint slot;
-    int block;
-    bool bad; /* of the chunk under way: there is no such block, its rows are empty */
-};
-
-/* `from` goes on by n chunks of records, to the one that starts at token `first` of the split, if there is one. */
-DEVICE void find_block(const struct matrix_split *split, uint n, uint first, struct matrix_source *from)
+/* Where row i of a chunk lies. Behind a chunk's dense rows is an empty one, for all others. */
+template <class V, bool DENSE>
+DEVICE uint chunk_row(const struct matrix_split *split, const struct matrix_source *from, uint i)
 {
-    if (first >= split->n_records)
-        return;
-    from->slot += n * SKV_HIP_TILE;
-    for (; from->slot >= from->page_tokens; from->slot -= from->page_tokens)
-        from->entry++;
-    from->block = load_uniform(from->blocks + from->entry);
+    if constexpr (DENSE)
+        return from->area + min(i, split->dense_rows) * SKV_HIP_DENSE_STRIDE(V::D);
+    else
+        return from->area + i * SKV_HIP_ROW_STRIDE(from->n_pieces);
 }
 
-/* Pieces of a chunk on their way, one of each lane in a round: of records, which ROW_LANES lanes share, or with 0
- * rounds of dense rows, which 16 lanes share. */
-template <class U, uint RECORD_ROUNDS> struct matrix_copy {
-    static constexpr bool DENSE = RECORD_ROUNDS == 0;
-    static constexpr uint ROW_LANES = U::LANES / SKV_HIP_TILE, DENSE_ROWS = U::LANES / 16;
-    static constexpr uint ROUNDS = DENSE ? SKV_HIP_DENSE_ROWS_MAX / DENSE_ROWS : RECORD_ROUNDS;
-    uint4 pieces[ROUNDS];
-};
-
-/* Bytes from a record to the lane's piece of round r. Past the last piece it is copied again. */
-template <class U> DEVICE uint piece_at(const struct matrix_source *from, uint r)
+/* The weights of a chunk, from its keys. */
+template <class V, bool DENSE>
+DEVICE typename V::unit::right weights_of(const struct matrix_split *split, uint n_valid, const struct matrix_source *k,
+                                          const struct matrix_queries<V> *queries, uint table, float scale,
+                                          typename V::state *state)
 {
-    constexpr uint ROW_LANES = U::LANES / SKV_HIP_TILE;
-    return min(r * ROW_LANES + local_id() % U::LANES % ROW_LANES, from->n_pieces - 1) * SKV_HIP_PIECE;
-}
-
-template <class U, uint R>
-DEVICE void start_copy(const struct matrix_split *split, uint first, struct matrix_source *from,
-                       struct matrix_copy<U, R> *copy)
-{
-    typedef struct matrix_copy<U, R> C;
-    uint lane = local_id() % U::LANES;
-    if constexpr (C::DENSE) {
-        const uchar *at = from->tail + lane % 16 * SKV_HIP_PIECE;
-        uint last = min(split->dense_rows, split->n_dense - first) - 1;
-#pragma unroll
-        for (uint r = 0; r < C::ROUNDS; r++)
-            copy->pieces[r] = load_piece(at + (first + min(r * C::DENSE_ROWS + lane / 16, last)) * split->dense_stride);
-    } else {
-        from->bad = (uint)from->block >= from->n_blocks;
-        if (from->bad && lane == 0)
-            report(split->faults, from->fault, from->entry);
-        /* Loads that depended on it would cost copies of registers. */
-        uint block = from->bad ? 0 : (uint)from->block;
-        const uchar *at = from->pages + block * from->block_bytes + (ulong)from->slot * from->row_stride +
-                          (ulong)(lane / C::ROW_LANES) * from->row_stride;
-#pragma unroll
-        for (uint r = 0; r < C::ROUNDS; r++)
-            copy->pieces[r] = load_piece(at + piece_at<U>(from, r));
-    }
-}
-
-/* Rows that are not valid get an empty bitmap; what else they hold does not matter then. */
-template <class V, uint R>
-DEVICE void end_copy(const struct matrix_split *split, uint n_valid, const struct matrix_source *from,
-                     const struct matrix_copy<typename V::unit, R> *copy)
-{
-    typedef typename V::unit U;
-    typedef struct matrix_copy<U, R> C;
-    uint lane = local_id() % U::LANES;
-    if constexpr (C::DENSE) {
-        constexpr uint STRIDE = SKV_HIP_DENSE_STRIDE(V::D);
-        uint at = from->area + lane / 16 * STRIDE + V::BITMAP + lane % 16 * SKV_HIP_PIECE;
-#pragma unroll
-        for (uint r = 0; r < C::ROUNDS; r++)
-            if (r * C::DENSE_ROWS < split->dense_rows)
-                store_group16(at + r * C::DENSE_ROWS * STRIDE, copy->pieces[r]);
-        uint bits = lane < n_valid ? ~0u : 0;
-        if (lane <= split->dense_rows)
-            store_group16(from->area + lane * STRIDE, uint4{bits, bits, bits, bits});
-    } else {
-        uint row = lane / C::ROW_LANES, at = from->area + row * SKV_HIP_ROW_STRIDE(from->n_pieces);
-#pragma unroll
-        for (uint r = 0; r < C::ROUNDS; r++)
-            store_group16(at + piece_at<U>(from, r), copy->pieces[r]);
-        /* By the lane that has stored it. */
-        if (n_valid < SKV_HIP_TILE || from->bad)
-            if (lane % C::ROW_LANES == 0 && (row >= n_valid || from->bad))
-                store_group16(at, uint4{0, 0, 0, 0});
-    }
-}
-
-/* The lane's query row is lane % 16; `total` is of its own tokens alone. */
-template <class V> struct matrix_state {
-    struct matrix_sums<V> sums;
-    float most, total;
-};
-
-template <class V> DEVICE float most_of_groups(float x)
-{
-    uint lane = local_id() % V::unit::LANES;
-#pragma unroll
-    for (uint step = 16; step < V::unit::LANES; step *= 2)
-        x = fmax(x, from_lane(x, lane ^ step));
-    return x;
-}
-
-/* Scores become weights. */
-template <class V> DEVICE void weigh(float scale, float (&score)[V::DEPTH], struct matrix_state<V> *state)
-{
-    float most = score[0];
-#pragma unroll
-    for (uint i = 1; i < V::DEPTH; i++)
-        most = fmax(most, score[i]);
-    most *= scale;
-    if (V::unit::any(most > state->most + MAXIMUM_SLACK)) {
-        most = fmax(most_of_groups<V>(most), state->most);
-        float correction = exp2_fast(state->most - most);
-        state->most = most;
-        state->total *= correction;
-#pragma unroll
-        for (uint s = 0; s < V::STEPS; s++)
-#pragma unroll
-            for (uint i = 0; i < V::DEPTH; i++)
-                state->sums.steps[s][i] *= correction;
-    }
-    float shift = WEIGHT_SCALE - state->most;
-#pragma unroll
-    for (uint i = 0; i < V::DEPTH; i++) {
-        score[i] = exp2_fast(fma(score[i], scale, shift));
-        state->total += score[i];
-    }
+    float score[V::unit::RESULTS];
+    score_chunk<V>(queries, table, chunk_row<V, DENSE>(split, k, local_id() % 16), score);
+    return weigh(DENSE || n_valid < SKV_HIP_TILE, n_valid, scale, score, state);
 }
 
 template <class V, bool DENSE>
-DEVICE void attend_chunk(const struct matrix_split *split, uint n_valid, const struct matrix_source *k,
-                         const struct matrix_source *v, const struct matrix_queries<V> *queries, uint table,
-                         float scale, struct matrix_state<V> *state)
+DEVICE void add_chunk(const struct matrix_split *split, const struct matrix_source *v, typename V::unit::right weights,
+                      uint table, typename V::state *state)
 {
-    typedef typename V::unit U;
-    uint lane = local_id() % U::LANES, g = lane / 16;
-    uint k_stride = DENSE ? SKV_HIP_DENSE_STRIDE(V::D) : SKV_HIP_ROW_STRIDE(k->n_pieces);
-    uint v_stride = DENSE ? SKV_HIP_DENSE_STRIDE(V::D) : SKV_HIP_ROW_STRIDE(v->n_pieces);
-    /* Behind a chunk's dense rows is an empty one, for all others. */
-    uint last = DENSE ? split->dense_rows : SKV_HIP_TILE - 1;
-    float score[V::DEPTH];
-    score_chunk<V>(queries, table, k->area + (DENSE ? min(lane % 16, last) : lane % 16) * k_stride, score);
-    if (DENSE || n_valid < SKV_HIP_TILE)
-#pragma unroll
-        for (uint i = 0; i < V::DEPTH; i++)
-            score[i] = U::row(g, i) < n_valid ? score[i] : -INFINITY;
-    weigh<V>(scale, score, state);
-    uint weights[V::DEPTH / 2], rows[V::DEPTH];
-#pragma unroll
-    for (uint i = 0; i < V::DEPTH / 2; i++)
-        weights[i] = V::BF16 ? pack_bf16(score[2 * i], score[2 * i + 1]) : pack_half(score[2 * i], score[2 * i + 1]);
+    uint g = local_id() % V::unit::LANES / 16, rows[V::DEPTH];
 #pragma unroll
     for (uint i = 0; i < V::DEPTH; i++)
-        rows[i] = v->area + (DENSE ? min(U::row(g, i), last) : U::row(g, i)) * v_stride;
-    add_values<V>(rows, table, U::complete(weights), &state->sums);
+        rows[i] = chunk_row<V, DENSE>(split, v, V::unit::row(g, i));
+    add_values<V>(rows, table, weights, &state->sums);
 }
 
-/* The wave's chunks of records, or with R = 0 of dense rows. */
+/* The wave's chunks of records, or with R = 0 of dense rows. With one area for both, keys come while values are added,
+ * and values while keys are scored. */
 template <class V, uint R>
 DEVICE void attend_chunks(const struct matrix_split *split, uint wave, struct matrix_source k, struct matrix_source v,
-                          const struct matrix_queries<V> *queries, uint table, float scale,
-                          struct matrix_state<V> *state)
+                          const struct matrix_queries<V> *queries, uint table, float scale, typename V::state *state)
 {
-    typedef typename V::unit U;
     constexpr bool DENSE = R == 0;
     const uint n_tokens = DENSE ? split->n_dense : split->n_records,
                of_chunk = DENSE ? split->dense_rows : SKV_HIP_TILE;
     const uint step = SKV_HIP_WAVES * of_chunk;
-    struct matrix_copy<U, R> k_copy, v_copy;
+    struct matrix_copy<V, R> k_copy, v_copy;
     uint first = wave * of_chunk;
     if (first >= n_tokens)
         return;
@@ -206,57 +55,40 @@ DEVICE void attend_chunks(const struct matrix_split *split, uint wave, struct ma
         find_block(split, wave, first, &k);
         find_block(split, wave, first, &v);
     }
-    start_copy<U, R>(split, first, &k, &k_copy);
-    start_copy<U, R>(split, first, &v, &v_copy);
+    start_copy<V, R>(split, first, &k, &k_copy);
+    if constexpr (!V::ONE_AREA)
+        start_copy<V, R>(split, first, &v, &v_copy);
     for (; first < n_tokens; first += step) {
         const uint n_valid = min(of_chunk, n_tokens - first);
-        if constexpr (!DENSE) {
+        const bool is_last = first + step >= n_tokens;
+        if constexpr (!DENSE && !V::ONE_AREA) {
             find_block(split, SKV_HIP_WAVES, first + step, &k);
             find_block(split, SKV_HIP_WAVES, first + step, &v);
         }
         wave_barrier();
         end_copy<V, R>(split, n_valid, &k, &k_copy);
-        end_copy<V, R>(split, n_valid, &v, &v_copy);
+        if constexpr (!V::ONE_AREA)
+            end_copy<V, R>(split, n_valid, &v, &v_copy);
         wave_barrier();
-        if (first + step < n_tokens) {
-            start_copy<U, R>(split, first + step, &k, &k_copy);
-            start_copy<U, R>(split, first + step, &v, &v_copy);
+        if constexpr (V::ONE_AREA) {
+            start_copy<V, R>(split, first, &v, &v_copy);
+            if constexpr (!DENSE)
+                find_block(split, SKV_HIP_WAVES, first + step, &k);
+        } else if (!is_last) {
+            start_copy<V, R>(split, first + step, &k, &k_copy);
+            start_copy<V, R>(split, first + step, &v, &v_copy);
         }
-        attend_chunk<V, DENSE>(split, n_valid, &k, &v, queries, table, scale, state);
-    }
-}
-
-/* The waves' sums, put together: [row][channel] of SKV_HIP_SUM_WORDS words, and each wave's scale. */
-template <class V> DEVICE void add_waves(uint wave, uint scales, uint n_rows, struct matrix_state<V> *state)
-{
-    typedef typename V::unit U;
-    uint lane = local_id() % U::LANES, row = lane % 16, g = lane / 16, sums = scales + SKV_HIP_SCALES_BYTES;
-    float total = state->total;
-#pragma unroll
-    for (uint step = 16; step < U::LANES; step *= 2)
-        total += from_lane(total, lane ^ step);
-    group_barrier();
-    if (g == 0) {
-        store_group4(scales + (wave * 16 + row) * 8, as_uint(state->most));
-        store_group4(scales + (wave * 16 + row) * 8 + 4, as_uint(total));
-    }
-    group_barrier();
-    float most = LOWEST;
-    for (uint w = 0; w < SKV_HIP_WAVES; w++)
-        most = fmax(most, as_float(load_group4(scales + (w * 16 + row) * 8)));
-    float factor = exp2_fast(state->most - most);
-    for (uint w = 0; w < SKV_HIP_WAVES; w++) {
-        if (w == wave && row < n_rows)
-#pragma unroll
-            for (uint i = 0; i < V::DEPTH; i++) {
-                uint at = sums + (row * SKV_HIP_SUM_WORDS(V::D) + V::CHANNELS * U::row(g, i)) * 4;
-#pragma unroll
-                for (uint s = 0; s < V::STEPS; s++) {
-                    float before = w ? as_float(load_group4(at + 4 * s)) : 0;
-                    store_group4(at + 4 * s, as_uint(fma(factor, state->sums.steps[s][i], before)));
-                }
-            }
-        group_barrier();
+        typename V::unit::right weights = weights_of<V, DENSE>(split, n_valid, &k, queries, table, scale, state);
+        if constexpr (V::ONE_AREA) {
+            wave_barrier();
+            end_copy<V, R>(split, n_valid, &v, &v_copy);
+            wave_barrier();
+            if constexpr (!DENSE)
+                find_block(split, SKV_HIP_WAVES, first + step, &v);
+            if (!is_last)
+                start_copy<V, R>(split, first + step, &k, &k_copy);
+        }
+        add_chunk<V, DENSE>(split, &v, weights, table, state);
     }
 }
 
@@ -340,16 +172,12 @@ template <class V> DEVICE void attend_matrix(const struct skv_hip_attend *args, 
     typedef typename V::unit U;
     const struct skv_gpu_attend *p = &args->shared;
     const uint wave = uniform(local_id() / U::LANES);
-    const uint n_tiles = (p->group + SKV_HIP_TILE - 1) / SKV_HIP_TILE;
-    const uint first_row = group_x() % n_tiles * SKV_HIP_TILE, i_head = p->k_heads.first + group_x() / n_tiles;
-    const uint i_seq = group_z(), i_split = group_y(), n_rows = min((uint)SKV_HIP_TILE, p->group - first_row);
+    const uint n_tiles = (p->group + U::ROWS - 1) / U::ROWS;
+    const uint first_row = group_x() % n_tiles * U::ROWS, i_head = p->k_heads.first + group_x() / n_tiles;
+    const uint i_seq = group_z(), i_split = group_y(), n_rows = min((uint)U::ROWS, p->group - first_row);
 
-    ulong cache_tokens = p->max_cache, n_tokens = p->max_tail;
-    if (p->has_cache_lens)
-        cache_tokens = checked_length(cache_lens, p->cache_lens, i_seq, p->max_cache, SKV_GPU_FAULT_CACHE_LEN, faults);
-    if (p->has_tail_lens)
-        n_tokens = checked_length(tail_lens, p->tail_lens, i_seq, p->max_tail, SKV_GPU_FAULT_TAIL_LEN, faults);
-    n_tokens += cache_tokens;
+    ulong cache_tokens, n_tokens;
+    read_lengths(p, cache_lens, tail_lens, i_seq, faults, &cache_tokens, &n_tokens);
     const ulong begin = i_split * (ulong)p->split_tokens, end = min(begin + p->split_tokens, n_tokens);
     struct matrix_split split = {};
     split.n_records = min(end, cache_tokens) > begin ? (uint)(min(end, cache_tokens) - begin) : 0;
@@ -364,12 +192,12 @@ template <class V> DEVICE void attend_matrix(const struct skv_hip_attend *args, 
         i_seq * p->tail_seq_stride + i_head * p->tail_head_stride + (dense_begin - cache_tokens) * p->tail_token_stride;
     const ulong first_entry = i_seq * p->block_stride;
     const uint areas = scratch + SKV_HIP_TABLE_BYTES + SKV_HIP_QUERY_BYTES(V::D, U::LANES);
-    const uint k_area = areas + wave * 2 * args->area_bytes;
+    const uint k_area = areas + wave * (V::ONE_AREA ? 1 : 2) * args->area_bytes;
+    const uint v_area = V::ONE_AREA ? k_area : k_area + args->area_bytes;
     struct matrix_source k = source_of(&p->k_pool, &k_head, k_pages, k_blocks + p->k_blocks, first_entry, begin,
                                        k_tail + p->k_tail + tail_row, V::BITMAP, SKV_GPU_FAULT_K_BLOCK, k_area);
-    struct matrix_source v =
-        source_of(&p->v_pool, &v_head, v_pages, v_blocks + p->v_blocks, first_entry, begin,
-                  v_tail + p->v_tail + tail_row, V::BITMAP, SKV_GPU_FAULT_V_BLOCK, k_area + args->area_bytes);
+    struct matrix_source v = source_of(&p->v_pool, &v_head, v_pages, v_blocks + p->v_blocks, first_entry, begin,
+                                       v_tail + p->v_tail + tail_row, V::BITMAP, SKV_GPU_FAULT_V_BLOCK, v_area);
 
     struct matrix_queries<V> queries;
     load_queries<V>(p, q, i_seq, i_head, first_row, scratch + SKV_HIP_TABLE_BYTES, &queries);
@@ -377,33 +205,35 @@ template <class V> DEVICE void attend_matrix(const struct skv_hip_attend *args, 
         write_selectors(scratch, local_id());
     group_barrier();
 
-    struct matrix_state<V> state;
-    state.most = LOWEST;
-    state.total = 0;
-#pragma unroll
-    for (uint s = 0; s < V::STEPS; s++)
-#pragma unroll
-        for (uint i = 0; i < V::DEPTH; i++)
-            state.sums.steps[s][i] = 0;
+    typename V::state state;
+    clear(&state);
 
     const float scale = p->scale * LOG2_E;
-    constexpr uint ROUNDS = SKV_HIP_PIECES_MAX * SKV_HIP_TILE / U::LANES, FEW = (ROUNDS + 1) / 2;
-    if (max(k.n_pieces, v.n_pieces) * SKV_HIP_TILE <= FEW * U::LANES)
+    constexpr uint ROUNDS = SKV_HIP_PIECES_MAX(V::D) * SKV_HIP_TILE / U::LANES;
+    constexpr uint FEW = (V::EARLY * SKV_HIP_TILE + U::LANES - 1) / U::LANES;
+    if (V::ONE_AREA || max(k.n_pieces, v.n_pieces) * SKV_HIP_TILE <= FEW * U::LANES)
         attend_chunks<V, FEW>(&split, wave, k, v, &queries, scratch, scale, &state);
     else
         attend_chunks<V, ROUNDS>(&split, wave, k, v, &queries, scratch, scale, &state);
     attend_chunks<V, 0>(&split, wave, k, v, &queries, scratch, scale, &state);
 
-    add_waves<V>(wave, areas, n_rows, &state);
+    add_waves(wave, areas, n_rows, &state);
     const struct matrix_results to = {sinks, part_out, part_lse, out, lse};
     write_results<V>(p, &to, i_seq, i_head, i_split, first_row, n_rows, areas);
 }
 
-#define MATRIX_KERNEL_(name, lanes, unit, head_dim, is_bf16)                                             \
-    KERNEL_RESIDENT(skv_kernel_attend_w##lanes##_##name, SKV_HIP_WAVES *lanes, SKV_HIP_RESIDENT(lanes))  \
-    (const struct skv_hip_attend args, MATRIX_PARAMETERS)                                                \
-    {                                                                                                    \
-        SCRATCH_ADDRESS(scratch);                                                                        \
-        attend_matrix<struct matrix_variant<unit, head_dim, is_bf16>>(&args, scratch, MATRIX_ARGUMENTS); \
+#define ATTEND_KERNEL(name, lanes, waves, variant)                         \
+    KERNEL_RESIDENT(skv_kernel_attend_##name, SKV_HIP_WAVES *lanes, waves) \
+    (const struct skv_hip_attend args, MATRIX_PARAMETERS)                  \
+    {                                                                      \
+        SCRATCH_ADDRESS(scratch);                                          \
+        attend_matrix<variant>(&args, scratch, MATRIX_ARGUMENTS);          \
     }
+#define MATRIX_KERNEL_(name, lanes, unit, head_dim, is_bf16)       \
+    typedef matrix_variant<unit, head_dim, is_bf16> unit##_##name; \
+    ATTEND_KERNEL(w##lanes##_##name, lanes, SKV_HIP_RESIDENT(lanes, head_dim), unit##_##name)
 #define MATRIX_KERNEL(name, lanes, unit, head_dim, is_bf16) MATRIX_KERNEL_(name, lanes, unit, head_dim, is_bf16)
+#define DOT_KERNEL_(name, lanes, head_dim, rows, is_bf16)                    \
+    typedef dot_variant<lanes, head_dim, rows, is_bf16> dot##lanes##_##name; \
+    ATTEND_KERNEL(dot_w##lanes##_##name, lanes, SKV_HIP_DOT_RESIDENT(lanes, rows), dot##lanes##_##name)
+#define DOT_KERNEL(name, lanes, head_dim, rows, is_bf16) DOT_KERNEL_(name, lanes, head_dim, rows, is_bf16)

@@ -19,11 +19,22 @@ DEVICE uint uniform(uint x)
 {
     return (uint)__builtin_amdgcn_readfirstlane((int)x);
 }
+/* The same, which the compiler does not know: it cannot keep in registers what is made of it. */
+DEVICE uint anew(uint x)
+{
+    asm volatile("" : "+v"(x));
+    return x;
+}
 /* Group memory is written and read by a wave in its own order: this holds the compiler to it. */
 DEVICE void wave_barrier()
 {
     __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront");
     __builtin_amdgcn_wave_barrier();
+}
+/* Those of lanes 0 and 1 are exchanged, of 2 and 3, and so on. */
+DEVICE float from_neighbour(float x)
+{
+    return as_float((uint)__builtin_amdgcn_update_dpp(0, (int)as_uint(x), 0xb1, 15, 15, true));
 }
 DEVICE float from_lane(float x, uint lane)
 {
@@ -70,10 +81,15 @@ DEVICE uint pack_bf16(float x, float y)
 #define IN_GROUP(type, at) ((__attribute__((address_space(3))) type *)(at))
 /* Kernels that use it have no group memory but what the host asks for, which then starts at 0. */
 #define SCRATCH_ADDRESS(address) constexpr uint address = 0
-/* Registers for so many waves of a SIMD. */
+/* Registers for so many waves of a SIMD: of RDNA 3's smaller register files (1024 for a SIMD's lane), for four. */
+#if defined(__GFX11__) && !defined(__gfx1100__) && !defined(__gfx1101__) && !defined(__gfx1151__)
+#define RESIDENT(waves) ((waves) < 4 ? (waves) : 4)
+#else
+#define RESIDENT(waves) (waves)
+#endif
 #define KERNEL_RESIDENT(name, lanes, waves) \
     extern "C" __attribute__((global)) void \
-        __attribute__((amdgpu_flat_work_group_size(lanes, lanes), amdgpu_waves_per_eu(waves))) name
+        __attribute__((amdgpu_flat_work_group_size(lanes, lanes), amdgpu_waves_per_eu(RESIDENT(waves)))) name
 
 /* Vectors that need not be aligned to their size. */
 typedef uint2 uint2_at2 __attribute__((aligned(2)));
@@ -83,6 +99,10 @@ typedef uint4 uint4_at4 __attribute__((aligned(4)));
 DEVICE uint load_group1(uint at)
 {
     return *IN_GROUP(uchar, at);
+}
+DEVICE uint load_group2(uint at)
+{
+    return *IN_GROUP(ushort, at);
 }
 DEVICE uint load_group4(uint at)
 {
@@ -103,6 +123,10 @@ DEVICE uint4 load_group16(uint at)
 DEVICE void store_group4(uint at, uint x)
 {
     *IN_GROUP(uint, at) = x;
+}
+DEVICE void store_group8(uint at, uint2 x)
+{
+    *IN_GROUP(uint2, at) = x;
 }
 DEVICE void store_group16(uint at, uint4 x)
 {
@@ -138,10 +162,11 @@ typedef uint uint8 __attribute__((ext_vector_type(8)));
 #endif
 /* CDNA from 2 on. */
 struct matrix_unit {
-    static constexpr uint LANES = 64, GROUPS = 4, DEPTH = 4;
+    static constexpr uint LANES = 64, GROUPS = 4, DEPTH = 4, ROWS = 16, RESULTS = 4;
     struct operand {
         uint2 words;
     };
+    typedef operand right;
     DEVICE uint row(uint group, uint i) { return 4 * group + i; }
     DEVICE operand complete(const uint (&words)[2]) { return {{words[0], words[1]}}; }
     template <bool BF16> DEVICE void multiply(float (&c)[4], operand a, operand b)
@@ -162,10 +187,11 @@ struct matrix_unit {
 #define SKV_MATRIX_LANES 32
 #define SKV_MATRIX_F16
 struct matrix_unit {
-    static constexpr uint LANES = 32, GROUPS = 2, DEPTH = 8;
+    static constexpr uint LANES = 32, GROUPS = 2, DEPTH = 8, ROWS = 16, RESULTS = 8;
     struct operand {
         uint4 words;
     };
+    typedef operand right;
     DEVICE uint row(uint group, uint i) { return 8 * group + i; }
     DEVICE operand load(uint at, uint apart) { return {load_group16(at + local_id() / 16 % 2 * apart)}; }
     DEVICE operand complete(const uint (&words)[4]) { return {{words[0], words[1], words[2], words[3]}}; }
@@ -188,10 +214,11 @@ struct matrix_unit {
 #define SKV_MATRIX_F16
 /* RDNA 3 wants each source twice: in the lanes' lower half and in the upper. */
 struct matrix_unit {
-    static constexpr uint LANES = 32, GROUPS = 2, DEPTH = 8;
+    static constexpr uint LANES = 32, GROUPS = 2, DEPTH = 8, ROWS = 16, RESULTS = 8;
     struct operand {
         uint8 words;
     };
+    typedef operand right;
     DEVICE uint row(uint group, uint i) { return 2 * i + group; }
     DEVICE operand load(uint at, uint apart)
     {
@@ -223,6 +250,36 @@ struct matrix_unit {
     }
     DEVICE bool any(bool x) { return __builtin_amdgcn_ballot_w32(x) != 0; }
 };
+#endif
+
+/* ---- dot products of two channels, for few query rows, where matrix units are missing or slow */
+
+#if defined(__gfx906__) || defined(__gfx908__)
+#define SKV_DOT_LANES 64
+#elif defined(__gfx1030__) || defined(__gfx1031__) || defined(__gfx1032__) || defined(__gfx1033__) || \
+    defined(__gfx1034__) || defined(__gfx1035__) || defined(__gfx1036__) || defined(__gfx10_3_generic__)
+#define SKV_DOT_LANES 32
+#elif defined(__GFX11__)
+#define SKV_DOT_LANES 32
+#define SKV_DOT_BF16
+#endif
+#ifdef SKV_DOT_LANES
+typedef _Float16 half2 __attribute__((ext_vector_type(2)));
+typedef __bf16 bfloat2 __attribute__((ext_vector_type(2)));
+
+template <bool BF16> DEVICE float dot2(uint a, uint b, float c)
+{
+#ifdef SKV_DOT_BF16
+    if constexpr (BF16)
+        return __builtin_amdgcn_fdot2_f32_bf16(__builtin_bit_cast(bfloat2, a), __builtin_bit_cast(bfloat2, b), c,
+                                               false);
+#endif
+    return __builtin_amdgcn_fdot2(__builtin_bit_cast(half2, a), __builtin_bit_cast(half2, b), c, false);
+}
+DEVICE bool any_lane(bool x)
+{
+    return SKV_DOT_LANES == 64 ? __builtin_amdgcn_ballot_w64(x) != 0 : __builtin_amdgcn_ballot_w32(x) != 0;
+}
 #endif
 
 #endif

@@ -14,7 +14,7 @@ typedef short short16 __attribute__((ext_vector_type(16)));
 typedef float float8 __attribute__((ext_vector_type(8)));
 
 /* Rows of a and of b lie in memory one after the other. */
-#if defined(__gfx90a__) || defined(__gfx942__)
+#if defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx950__)
 #define MATRIX(name, type, multiply)                                 \
     KERNEL(name, 64)(const type##4 * a, const type##4 * b, float *d) \
     {                                                                \

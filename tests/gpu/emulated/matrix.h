@@ -23,9 +23,17 @@ DEVICE uint uniform(uint x)
 {
     return x;
 }
+DEVICE uint anew(uint x)
+{
+    return x;
+}
 DEVICE void wave_barrier(SKV_PLACE)
 {
     emulator::meet_warp("wave_barrier", nullptr, at_line);
+}
+DEVICE float from_neighbour(float x, SKV_PLACE)
+{
+    return as_float(emulator::shuffle(as_uint(x), emulator::own_lane() ^ 1, at_line));
 }
 DEVICE float from_lane(float x, uint lane, SKV_PLACE)
 {
@@ -71,6 +79,10 @@ DEVICE uint load_group1(uint at, SKV_PLACE)
 {
     return *emulator::scratch_at(at, 1, at_line);
 }
+DEVICE uint load_group2(uint at, SKV_PLACE)
+{
+    return *(const ushort *)emulator::scratch_at(at, 2, at_line);
+}
 DEVICE uint load_group4(uint at, SKV_PLACE)
 {
     return *(const uint *)emulator::scratch_at(at, 4, at_line);
@@ -95,6 +107,10 @@ DEVICE void store_group4(uint at, uint x, SKV_PLACE)
 {
     *(uint *)emulator::scratch_to_write(at, 4, at_line) = x;
 }
+DEVICE void store_group8(uint at, uint2 x, SKV_PLACE)
+{
+    *(uint2 *)emulator::scratch_to_write(at, 8, at_line) = x;
+}
 DEVICE void store_group16(uint at, uint4 x, SKV_PLACE)
 {
     *(uint2 *)emulator::scratch_to_write(at, 8, at_line) = uint2{x.x, x.y};
@@ -111,13 +127,27 @@ DEVICE uint4 load_piece(const uchar *at)
     return x;
 }
 
+/* ---- dot products: exact, with one rounding */
+
+template <bool BF16> DEVICE float dot2(uint a, uint b, float c)
+{
+    auto value = [](uint bits) { return BF16 ? as_float(bits << 16) : half_value(bits & 0xffff); };
+    double sum = (double)value(a & 0xffff) * value(b & 0xffff) + (double)value(a >> 16) * value(b >> 16) + c;
+    return (float)sum;
+}
+DEVICE bool any_lane(bool x, SKV_PLACE)
+{
+    return emulator::ballot(x, at_line) != 0;
+}
+
 /* ---- families */
 
 struct cdna {
-    static constexpr uint LANES = 64, GROUPS = 4, DEPTH = 4;
+    static constexpr uint LANES = 64, GROUPS = 4, DEPTH = 4, ROWS = 16, RESULTS = 4;
     struct operand {
         uint words[2];
     };
+    typedef operand right;
     DEVICE uint row(uint group, uint i) { return 4 * group + i; }
     DEVICE operand complete(const uint (&words)[2]) { return {{words[0], words[1]}}; }
     DEVICE operand load(uint, uint) { return {}; }
@@ -129,10 +159,11 @@ struct cdna {
 };
 
 struct rdna4 {
-    static constexpr uint LANES = 32, GROUPS = 2, DEPTH = 8;
+    static constexpr uint LANES = 32, GROUPS = 2, DEPTH = 8, ROWS = 16, RESULTS = 8;
     struct operand {
         uint words[4];
     };
+    typedef operand right;
     DEVICE uint row(uint group, uint i) { return 8 * group + i; }
     DEVICE operand complete(const uint (&words)[4]) { return {{words[0], words[1], words[2], words[3]}}; }
     DEVICE operand load(uint at, uint apart, SKV_PLACE)
@@ -148,10 +179,11 @@ struct rdna4 {
 };
 
 struct rdna3 {
-    static constexpr uint LANES = 32, GROUPS = 2, DEPTH = 8;
+    static constexpr uint LANES = 32, GROUPS = 2, DEPTH = 8, ROWS = 16, RESULTS = 8;
     struct operand {
         uint words[8];
     };
+    typedef operand right;
     DEVICE uint row(uint group, uint i) { return 2 * i + group; }
     DEVICE operand complete(const uint (&words)[4], SKV_PLACE)
     {
