@@ -334,8 +334,10 @@ def main():
             results.append(compress(on, 1 << 20, 128, kept, args))
             torch.cuda.empty_cache()
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps({"gpu": torch.cuda.get_device_name(), "torch": torch.__version__,
-                                                       "results": results}, indent=1))
+        words = [pathlib.Path(x).name if x == args.json else x for x in sys.argv[1:]]
+        about = {"command": " ".join(["python3", "bench/gpu.py", *words]), "gpu": torch.cuda.get_device_name(),
+                 "torch": torch.__version__}
+        pathlib.Path(args.json).write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

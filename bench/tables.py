@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of a document from the results that bench/gpu.py left.
+
+Where a Markdown file has
+
+    <!-- table KIND RESULTS.json ... -->
+    <!-- end -->
+
+the lines between are made from the files, which are named from the document's folder. With --check nothing is written:
+the exit status is 1 where a table is not what its files say."""
+import argparse
+import json
+import pathlib
+import re
+import sys
+
+MARKED = re.compile(r"(<!-- table (?P<kind>\S+) (?P<files>[^>]+?) -->\n)(?P<table>.*?)(?=<!-- end -->)", re.DOTALL)
+
+
+def attend_results(path):
+    """Of each shape; where it was measured twice, the first."""
+    results = {}
+    for result in json.loads(path.read_text())["results"]:
+        if result["op"] == "attend":
+            results.setdefault(tuple(result["shape"]), result)
+    return results
+
+
+def over_dense(result):
+    return [entry["over_dense"] for entry in result["kept"].values()]
+
+
+def of_read(result):
+    return [result["milliseconds"][f"read {kept}"] / result["milliseconds"][kept] for kept in result["kept"]]
+
+
+def both(numbers, form):
+    return " / ".join(form.format(x) for x in numbers)
+
+
+def row(*cells):
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def head(*cells):
+    return row(*cells) + "|" + "---|" * len(cells) + "\n"
+
+
+def shapes(stream, graph):
+    """Each shape's speed beside dense attention and beside a read."""
+    text = head("B, Hq, Hkv, T", "over dense, k=40 / 64", "us", "of a plain read", "as a graph, over dense")
+    in_graphs = attend_results(graph)
+    for shape, result in attend_results(stream).items():
+        if shape in in_graphs:
+            times = [result["milliseconds"][kept] * 1e3 for kept in result["kept"]]
+            text += row(", ".join(map(str, shape[:4])), both(over_dense(result), "{:.2f}x"), both(times, "{:.1f}"),
+                        both(of_read(result), "{:.0%}"), both(over_dense(in_graphs[shape]), "{:.2f}x"))
+    return text
+
+
+def groups(stream):
+    """Shapes that differ in head_dim and query rows alone."""
+    text = head("head_dim", "group", "over dense, 31 / 50 % kept", "of a plain read")
+    for shape, result in sorted(attend_results(stream).items(), key=lambda x: (x[0][4], x[0][1])):
+        if shape[0] == 8 and shape[2:4] == (8, 16384):
+            text += row(str(shape[4]), str(shape[1] // shape[2]), both(over_dense(result), "{:.2f}x"),
+                        both(of_read(result), "{:.0%}"))
+    return text
+
+
+def small(graph):
+    """Sequences down, tokens across."""
+    results = {shape: result for shape, result in attend_results(graph).items() if shape[1:3] == (32, 8)}
+    tokens = sorted({shape[3] for shape in results} & {512, 2048, 8192, 32768})
+    text = head("sequences", *map(str, tokens))
+    for n_seqs in (1, 8, 32):
+        text += row(str(n_seqs), *(both(over_dense(results[(n_seqs, 32, 8, n, 128)]), "{:.2f}x") for n in tokens))
+    return text
+
+
+def rows(stream):
+    """Compression and decompression."""
+    text = head("kept of 128", "compress, of a copy", "append of 32 tokens x 8 heads", "decompress, of a copy")
+    for result in json.loads(stream.read_text())["results"]:
+        if result["op"] == "compress":
+            copy = result["copy_gigabytes_per_second"]
+            text += row(str(result["kept"]), f"{result['gigabytes_per_second'] / copy:.0%}",
+                        f"{result['milliseconds']['append'] * 1e3:.1f} us",
+                        f"{result['decompress_gigabytes_per_second'] / copy:.0%}")
+    return text
+
+
+KINDS = {function.__name__: function for function in (shapes, groups, small, rows)}
+
+
+def made(path):
+    def table(match):
+        files = [path.parent / name for name in match["files"].split()]
+        if match["kind"] not in KINDS:
+            raise SystemExit(f"bench/tables.py: {path}: table is {match['kind']}; it must be one of {', '.join(KINDS)}")
+        commands = [json.loads(file.read_text())["command"] for file in files]
+        return match[1] + KINDS[match["kind"]](*files) + "\nFrom " + " and ".join(f"`{x}`" for x in commands) + ".\n"
+    return MARKED.sub(table, path.read_text())
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("documents", nargs="+", type=pathlib.Path, metavar="DOCUMENT.md")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a table is not true")
+    args = parser.parse_args(arguments)
+    status = 0
+    for path in args.documents:
+        text = made(path)
+        if text != path.read_text():
+            if args.check:
+                print(f"bench/tables.py: {path}: a table is not what its results say; run bench/tables.py {path}",
+                      file=sys.stderr)
+                status = 1
+            else:
+                path.write_text(text)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
