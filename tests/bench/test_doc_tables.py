@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench/tables.py on synthetic results, and the documents' own tables."""
+"""bench/doc_tables.py on synthetic results, and the documents' own tables."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ import unittest
 
 from support import ROOT, Case
 
-import tables
+import doc_tables
 
 
 def attend(shape: list, first: float) -> dict:
@@ -27,7 +27,7 @@ class Tables(Case):
 
     def run_tables(self, *arguments: str) -> int:
         with contextlib.redirect_stderr(io.StringIO()) as self.errors:
-            return tables.main([str(self.path), *arguments])
+            return doc_tables.main([str(self.path), *arguments])
 
     def test_shapes(self) -> None:
         shape = [2, 8, 4, 512, 128]

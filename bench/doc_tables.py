@@ -98,7 +98,7 @@ def made(path):
     def table(match):
         files = [path.parent / name for name in match["files"].split()]
         if match["kind"] not in KINDS:
-            raise SystemExit(f"bench/tables.py: {path}: table is {match['kind']}; it must be one of {', '.join(KINDS)}")
+            raise SystemExit(f"bench/doc_tables.py: {path}: table is {match['kind']}; it must be one of {', '.join(KINDS)}")
         commands = [json.loads(file.read_text())["command"] for file in files]
         return match[1] + KINDS[match["kind"]](*files) + "\nFrom " + " and ".join(f"`{x}`" for x in commands) + ".\n"
     return MARKED.sub(table, path.read_text())
@@ -114,7 +114,7 @@ def main(arguments=None):
         text = made(path)
         if text != path.read_text():
             if args.check:
-                print(f"bench/tables.py: {path}: a table is not what its results say; run bench/tables.py {path}",
+                print(f"bench/doc_tables.py: {path}: a table is not what its results say; run bench/doc_tables.py {path}",
                       file=sys.stderr)
                 status = 1
             else:
