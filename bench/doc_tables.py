@@ -100,7 +100,8 @@ def made(path):
         if match["kind"] not in KINDS:
             raise SystemExit(f"bench/doc_tables.py: {path}: table is {match['kind']}; it must be one of {', '.join(KINDS)}")
         commands = [json.loads(file.read_text())["command"] for file in files]
-        return match[1] + KINDS[match["kind"]](*files) + "\nFrom " + " and ".join(f"`{x}`" for x in commands) + ".\n"
+        source = " and ".join(f"`{command}`" for command in commands)
+        return f"{match[1]}{KINDS[match['kind']](*files)}\nFrom {source}.\n"
     return MARKED.sub(table, path.read_text())
 
 
@@ -114,7 +115,7 @@ def main(arguments=None):
         text = made(path)
         if text != path.read_text():
             if args.check:
-                print(f"bench/doc_tables.py: {path}: a table is not what its results say; run bench/doc_tables.py {path}",
+                print(f"bench/doc_tables.py: {path}: a table is not what its results say; run this without --check",
                       file=sys.stderr)
                 status = 1
             else:
