@@ -98,7 +98,8 @@ def made(path):
     def table(match):
         files = [path.parent / name for name in match["files"].split()]
         if match["kind"] not in KINDS:
-            raise SystemExit(f"bench/doc_tables.py: {path}: table is {match['kind']}; it must be one of {', '.join(KINDS)}")
+            kinds = ", ".join(KINDS)
+            raise SystemExit(f"bench/doc_tables.py: {path}: table is {match['kind']}; it must be one of {kinds}")
         commands = [json.loads(file.read_text())["command"] for file in files]
         source = " and ".join(f"`{command}`" for command in commands)
         return f"{match[1]}{KINDS[match['kind']](*files)}\nFrom {source}.\n"
