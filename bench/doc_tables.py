@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of a document from the results that bench/gpu.py left.
+"""Tables of a document from the results that bench/gpu.py, bench/run.py or skv bench left.
 
 Where a Markdown file has
 
@@ -91,7 +91,61 @@ def rows(stream):
     return text
 
 
-KINDS = {function.__name__: function for function in (shapes, groups, small, rows)}
+def reports(path):
+    """Those of a file of skv bench, or of several that bench/report.py or bench/run.py joined."""
+    found = json.loads(path.read_text())
+    return [entry["report"] for entry in found["files"]] if "files" in found else [found]
+
+
+def medians(report, op, measure):
+    """By shape, threads and variant, then by type and kept channels; rows of the dtypes that the file has."""
+    table = {}
+    for result in report["results"]:
+        if result["op"] == op and measure in result:
+            own = table.setdefault((result["shape"], result["threads"], result["variant"]), {})
+            own[(result["dtype"], result["kept"])] = result[measure]["median"]
+    return table
+
+
+def pair(values, dtype, form):
+    kept = sorted({kept for _, kept in values}, reverse=True)
+    found = [values.get((dtype, k)) for k in kept]
+    return " / ".join("-" if x is None else form.format(x) for x in found)
+
+
+def cpu(*files):
+    """Attention of CPUs beside skv's own dense one."""
+    text = head("machine", "threads", "shape", "fp16, 50 / 31 % kept", "bf16")
+    for path in files:
+        for report in reports(path):
+            if report["device"] != "cpu":
+                continue
+            for (shape, threads, variant), values in medians(report, "attend", "speed_over_dense").items():
+                if len({dtype for dtype, _ in values}) == 2:
+                    text += row(report["machine"], f"{threads} ({variant.split(',')[0]})", shape,
+                                pair(values, "f16", "{:.2f}x"), pair(values, "bf16", "{:.2f}x"))
+    return text
+
+
+def rivals(path):
+    """The first two GPU devices of a file, operation by operation: fp16, in percent of a copy."""
+    first, second = [x for x in reports(path) if x["device"].split(":")[0] in ("cuda", "opencl")][:2]
+    text = head("operation", "shape", f"{first['device']}, 50 / 31 % kept", second["device"])
+    for op, measure in (("attend", "fraction_of_copy"), ("compress", "copy_speed"), ("decompress", "copy_speed")):
+        others = {key[0]: values for key, values in medians(second, op, measure).items()}
+        for (shape, _, _), values in medians(first, op, measure).items():
+            if shape in others:
+                text += row(op, shape, pair(values, "f16", "{:.0%}"), pair(others[shape], "f16", "{:.0%}"))
+    return text
+
+
+KINDS = {function.__name__: function for function in (shapes, groups, small, rows, cpu, rivals)}
+
+
+def command_of(path):
+    """What made a file; for a joined one that of bench/run.py, which its page tells."""
+    command = json.loads(path.read_text()).get("command", f"{path.parent.name}/{path.name}")
+    return command if isinstance(command, str) else " ".join(command)
 
 
 def made(path):
@@ -100,8 +154,7 @@ def made(path):
         if match["kind"] not in KINDS:
             kinds = ", ".join(KINDS)
             raise SystemExit(f"bench/doc_tables.py: {path}: table is {match['kind']}; it must be one of {kinds}")
-        commands = [json.loads(file.read_text())["command"] for file in files]
-        source = " and ".join(f"`{command}`" for command in commands)
+        source = " and ".join(f"`{command_of(file)}`" for file in files)
         return f"{match[1]}{KINDS[match['kind']](*files)}\nFrom {source}.\n"
     return MARKED.sub(table, path.read_text())
 

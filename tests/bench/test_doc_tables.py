@@ -52,6 +52,31 @@ class Tables(Case):
         self.run_tables()
         self.assertIn("| 40 | 75% | 7.5 us | 50% |\n", self.path.read_text())
 
+    def bench(self, device: str, op: str, measure: str, factor: float) -> dict:
+        def result(dtype: str, kept: int, median: float) -> dict:
+            return {"op": op, "shape": "model:1x4k", "threads": 2, "variant": "level, 2 threads", "dtype": dtype,
+                    "kept": kept, measure: {"median": median * factor}}
+        return {"device": device, "machine": "M", "results": [result("f16", 64, 0.5), result("f16", 40, 0.25),
+                                                              result("bf16", 64, 0.75)]}
+
+    def joined(self, kind: str, *reports: dict) -> str:
+        self.document(kind, {"a.json": []})
+        (self.folder / "a.json").write_text(json.dumps({"files": [{"report": report} for report in reports]}))
+        self.assertEqual(self.run_tables(), 0)
+        return self.path.read_text()
+
+    def test_cpu(self) -> None:
+        text = self.joined("cpu", self.bench("cuda:0", "attend", "speed_over_dense", 9),
+                           self.bench("cpu", "attend", "speed_over_dense", 2))
+        self.assertIn("| M | 2 (level) | model:1x4k | 1.00x / 0.50x | 1.50x / - |\n", text)
+        self.assertNotIn("4.50x", text)
+
+    def test_rivals(self) -> None:
+        for op, measure in (("attend", "fraction_of_copy"), ("compress", "copy_speed")):
+            text = self.joined("rivals", self.bench("cuda:0", op, measure, 1), self.bench("opencl:0", op, measure, 0.5))
+            self.assertIn("| operation | shape | cuda:0, 50 / 31 % kept | opencl:0 |\n", text)
+            self.assertIn(f"| {op} | model:1x4k | 50% / 25% | 25% / 12% |\n", text)
+
     def test_unknown_kind(self) -> None:
         self.document("heap", {"a.json": []})
         with self.assertRaisesRegex(SystemExit, "table is heap; it must be one of"):
