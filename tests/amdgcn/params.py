@@ -20,7 +20,7 @@ def _constants():
         found |= {name: int(value) for name, value in re.findall(r"\b(SKV_\w+) = (\d+)", _text(path))}
     for path in PARAMS:
         for name, value in re.findall(r"#define (SKV_\w+) (\w+)\n", _text(path)):
-            found[name] = int(value.rstrip("u"), 0)
+            found[name] = found[value] if value in found else int(value.rstrip("u"), 0)
     return found
 
 
