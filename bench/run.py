@@ -139,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--skv", default="build/tools/skv/skv", metavar="PROGRAM")
     top.add_argument("--out", default="build/bench", type=Path, metavar="FOLDER")
     top.add_argument("--preset", default="quick")
-    top.add_argument("--time-budget", default=150.0, type=float, metavar="S", help="for everything (default: 150)")
+    top.add_argument("--time-budget", default=120.0, type=float, metavar="S", help="for everything (default: 120)")
     top.add_argument("--no-peers", action="store_true", help="leave PyTorch out")
     return top
 
