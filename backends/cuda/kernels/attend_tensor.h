@@ -3,7 +3,7 @@
  * Decode attention on NVIDIA's matrix units, straight over bitmap records of 64, 128 or 256 channels.
  *
  * The tokens of all sequences and heads lie in one line of chunks: C records, or 8 dense rows of the tail. Each group
- * takes an equal part of the line, its warps take every fourth chunk of that part, and each warp keeps a ring of chunks
+ * takes an equal part of the line, its n warps take every n-th chunk of that part, and each warp keeps a ring of chunks
  * under way with bulk copies of its own; there is no barrier of the group in the loop. A chunk's records are expanded
  * once, from group memory into matrix fragments, and meet all query rows:
  *

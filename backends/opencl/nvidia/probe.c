@@ -12,9 +12,10 @@ enum skv_status skv_probe_open(struct skv_probe *probe, struct skv_cl_queue *que
 {
     struct skv_device *device = queue->base.base.device;
     struct skv_buffer_params params = {.struct_size = sizeof params, .bytes = n_bytes + n_more};
-    *probe = (struct skv_probe){.queue = queue, .bytes = skv_alloc(n_bytes), .n_bytes = n_bytes};
+    *probe = (struct skv_probe){.queue = queue, .bytes = skv_alloc(2 * n_bytes), .n_bytes = n_bytes};
     if (!probe->bytes)
         return skv_fail(SKV_ERROR_OUT_OF_MEMORY, "no memory for a kernel's trial");
+    probe->got = probe->bytes + n_bytes;
     memset(probe->bytes, SKV_PROBE_POISON, n_bytes);
     SKV_TRY(skv_cl_buffer_create(device, &params, &probe->buffer));
     probe->buffer->device = device;
@@ -33,10 +34,11 @@ enum skv_status skv_probe_upload(const struct skv_probe *probe)
                                probe->n_bytes);
 }
 
-enum skv_status skv_probe_download(const struct skv_probe *probe, void *to)
+enum skv_status skv_probe_download(const struct skv_probe *probe)
 {
     SKV_TRY(skv_cl_queue_finish(&probe->queue->base.base));
-    return skv_cl_buffer_read(&probe->queue->base.base, to, skv_probe_span(probe, probe->bytes), probe->n_bytes);
+    return skv_cl_buffer_read(&probe->queue->base.base, probe->bytes + probe->n_bytes,
+                              skv_probe_span(probe, probe->bytes), probe->n_bytes);
 }
 
 struct skv_layout_slot skv_probe_slot(uint32_t head_dim, uint32_t row_stride, uint32_t page_tokens)

@@ -110,7 +110,7 @@ static uint32_t stride_of(const struct skv_tensor_variant *variant)
 }
 
 /* With a group for the unit, with two that share it, and with two that have parts of the line. */
-static enum skv_status run_attend(struct skv_probe *probe, int i_variant, cl_kernel kernel, struct attend_case *got)
+static enum skv_status run_attend(struct skv_probe *probe, int i_variant, cl_kernel kernel)
 {
     const struct skv_tensor_variant *variant = &skv_nvidia_attend_kernels.variants[i_variant];
     struct attend_case *data = (struct attend_case *)probe->bytes;
@@ -160,9 +160,9 @@ static enum skv_status run_attend(struct skv_probe *probe, int i_variant, cl_ker
         cut.groups_of_unit = ways[i].groups_of_unit;
         cut.end_chunks = ways[i].end_chunks;
         SKV_TRY(skv_nvidia_attend_launch(probe->queue, &params, &plan, i_variant, &cut, kernel));
-        SKV_TRY(skv_probe_download(probe, got));
+        SKV_TRY(skv_probe_download(probe));
         for (uint32_t row = 0; row < variant->rows; row++)
-            SKV_TRY(check_row(got, &shape, row));
+            SKV_TRY(check_row(probe->got, &shape, row));
         SKV_TRY(skv_probe_upload(probe));
     }
     return SKV_OK;
@@ -174,13 +174,9 @@ enum skv_status skv_nvidia_probe_attend(struct skv_cl_queue *queue, int i_varian
     const struct skv_attend_params shape = {.n_new = 1,
                                             .head_dim = skv_nvidia_attend_kernels.variants[i_variant].head_dim};
     uint64_t workspace_bytes = skv_nvidia_attend_workspace(queue->base.base.device, &shape);
-    struct attend_case *got = skv_alloc(sizeof *got);
-    enum skv_status status = got ? skv_probe_open(&probe, queue, sizeof *got, workspace_bytes)
-                                 : skv_fail(SKV_ERROR_OUT_OF_MEMORY, "no memory for a kernel's trial");
+    enum skv_status status = skv_probe_open(&probe, queue, sizeof(struct attend_case), workspace_bytes);
     if (status == SKV_OK)
-        status = run_attend(&probe, i_variant, kernel, got);
-    if (got)
-        skv_probe_close(&probe);
-    skv_free(got);
+        status = run_attend(&probe, i_variant, kernel);
+    skv_probe_close(&probe);
     return status;
 }

@@ -52,7 +52,7 @@ static enum skv_status check_records(const unsigned char *pages)
     return SKV_OK;
 }
 
-static enum skv_status run_compress(struct skv_probe *probe, cl_kernel kernel, struct compress_case *got)
+static enum skv_status run_compress(struct skv_probe *probe, cl_kernel kernel)
 {
     struct compress_case *data = (struct compress_case *)probe->bytes;
     struct skv_layout_slot slot = skv_probe_slot(D, SKV_RECORD_BYTES(D, KEPT), SLOTS);
@@ -66,21 +66,17 @@ static enum skv_status run_compress(struct skv_probe *probe, cl_kernel kernel, s
                                          .pool = {&layout, skv_probe_span(probe, data->pages), 1},
                                          .select = {.strategy = SKV_TOKEN_MAGNITUDE, .kept = KEPT}};
     SKV_TRY(skv_nvidia_compress_launch(probe->queue, &params, kernel));
-    SKV_TRY(skv_probe_download(probe, got));
-    return check_records(got->pages);
+    SKV_TRY(skv_probe_download(probe));
+    return check_records(((const struct compress_case *)probe->got)->pages);
 }
 
 enum skv_status skv_nvidia_probe_compress(struct skv_cl_queue *queue, cl_kernel kernel)
 {
     struct skv_probe probe;
-    struct compress_case *got = skv_alloc(sizeof *got);
-    enum skv_status status = got ? skv_probe_open(&probe, queue, sizeof *got, 0)
-                                 : skv_fail(SKV_ERROR_OUT_OF_MEMORY, "no memory for a kernel's trial");
+    enum skv_status status = skv_probe_open(&probe, queue, sizeof(struct compress_case), 0);
     if (status == SKV_OK)
-        status = run_compress(&probe, kernel, got);
-    if (got)
-        skv_probe_close(&probe);
-    skv_free(got);
+        status = run_compress(&probe, kernel);
+    skv_probe_close(&probe);
     return status;
 }
 
@@ -124,8 +120,7 @@ static enum skv_status check_rows(const uint16_t *out, uint32_t head_dim, uint32
     return SKV_OK;
 }
 
-static enum skv_status run_decompress(struct skv_probe *probe, uint32_t head_dim, cl_kernel kernel,
-                                      struct decompress_case *got)
+static enum skv_status run_decompress(struct skv_probe *probe, uint32_t head_dim, cl_kernel kernel)
 {
     struct decompress_case *data = (struct decompress_case *)probe->bytes;
     uint32_t row_stride = skv_round_up(SKV_RECORD_BYTES(head_dim, head_dim / 2), 16);
@@ -139,20 +134,16 @@ static enum skv_status run_decompress(struct skv_probe *probe, uint32_t head_dim
                                            .pool = {&layout, skv_probe_span(probe, data->pages), 1},
                                            .out = {skv_probe_span(probe, data->out), head_dim, head_dim}};
     SKV_TRY(skv_nvidia_decompress_launch(probe->queue, &params, kernel));
-    SKV_TRY(skv_probe_download(probe, got));
-    return check_rows(got->out, head_dim, slot.kept);
+    SKV_TRY(skv_probe_download(probe));
+    return check_rows(((const struct decompress_case *)probe->got)->out, head_dim, slot.kept);
 }
 
 enum skv_status skv_nvidia_probe_decompress(struct skv_cl_queue *queue, uint32_t head_dim, cl_kernel kernel)
 {
     struct skv_probe probe;
-    struct decompress_case *got = skv_alloc(sizeof *got);
-    enum skv_status status = got ? skv_probe_open(&probe, queue, sizeof *got, 0)
-                                 : skv_fail(SKV_ERROR_OUT_OF_MEMORY, "no memory for a kernel's trial");
+    enum skv_status status = skv_probe_open(&probe, queue, sizeof(struct decompress_case), 0);
     if (status == SKV_OK)
-        status = run_decompress(&probe, head_dim, kernel, got);
-    if (got)
-        skv_probe_close(&probe);
-    skv_free(got);
+        status = run_decompress(&probe, head_dim, kernel);
+    skv_probe_close(&probe);
     return status;
 }
