@@ -28,42 +28,42 @@
  * lane's two tokens, tokens of a chunk (a divisor of 32, as pages are multiples of it), warps that a
  * multiprocessor has registers for: a group has 4 of them, half, or all; tokens of a chunk where a group has no more
  * than 48 KiB of group memory). */
-#define SKV_CUDA_SMALL_VARIANTS(X)                         \
-    X(d64_m4_f16_s48_a1, 64, 4, 0, 48, 1, 32, 16, 32)      \
-    X(d64_m4_f16_s80_a1, 64, 4, 0, 80, 1, 16, 16, 16)      \
-    X(d64_m4_f16_x_a4, 64, 4, 0, 0, 4, 32, 16, 16)         \
-    X(d64_m4_f16_x_a1, 64, 4, 0, 0, 1, 32, 16, 16)         \
-    X(d64_m4_bf16_x_a4, 64, 4, 1, 0, 4, 32, 16, 16)        \
-    X(d64_m4_bf16_x_a1, 64, 4, 1, 0, 1, 32, 16, 16)        \
-    X(d64_m8_f16_x_a4, 64, 8, 0, 0, 4, 32, 12, 16)         \
-    X(d64_m8_f16_x_a1, 64, 8, 0, 0, 1, 32, 12, 32)         \
-    X(d64_m8_bf16_x_a4, 64, 8, 1, 0, 4, 32, 12, 16)        \
-    X(d64_m8_bf16_x_a1, 64, 8, 1, 0, 1, 32, 12, 32)        \
-    X(d64_m16_f16_x_a4, 64, 16, 0, 0, 4, 16, 12, 16)       \
-    X(d64_m16_f16_x_a1, 64, 16, 0, 0, 1, 16, 12, 16)       \
-    X(d64_m16_bf16_x_a4, 64, 16, 1, 0, 4, 16, 12, 16)      \
-    X(d64_m16_bf16_x_a1, 64, 16, 1, 0, 1, 16, 12, 16)      \
-    X(d128_m4_f16_s96_a4, 128, 4, 0, 96, 4, 32, 12, 32)    \
-    X(d128_m4_f16_s144_a1, 128, 4, 0, 144, 1, 16, 12, 16)  \
-    X(d128_m4_f16_x_a4, 128, 4, 0, 0, 4, 16, 12, 16)       \
-    X(d128_m4_f16_x_a1, 128, 4, 0, 0, 1, 16, 12, 16)       \
-    X(d128_m4_bf16_s96_a4, 128, 4, 1, 96, 4, 32, 12, 32)   \
-    X(d128_m4_bf16_s144_a1, 128, 4, 1, 144, 1, 16, 12, 16) \
-    X(d128_m4_bf16_x_a4, 128, 4, 1, 0, 4, 16, 12, 16)      \
-    X(d128_m4_bf16_x_a1, 128, 4, 1, 0, 1, 16, 12, 16)      \
-    X(d128_m8_f16_s96_a4, 128, 8, 0, 96, 4, 32, 12, 16)    \
-    X(d128_m8_f16_s144_a1, 128, 8, 0, 144, 1, 32, 8, 32)   \
-    X(d128_m8_f16_x_a4, 128, 8, 0, 0, 4, 32, 12, 16)       \
-    X(d128_m8_f16_x_a1, 128, 8, 0, 0, 1, 32, 8, 16)        \
-    X(d128_m8_bf16_x_a4, 128, 8, 1, 0, 4, 32, 12, 16)      \
-    X(d128_m8_bf16_x_a1, 128, 8, 1, 0, 1, 32, 8, 16)       \
-    X(d128_m16_f16_x_a4, 128, 16, 0, 0, 4, 32, 8, 16)      \
-    X(d128_m16_f16_x_a1, 128, 16, 0, 0, 1, 32, 8, 16)      \
-    X(d128_m16_bf16_x_a4, 128, 16, 1, 0, 4, 32, 8, 16)     \
-    X(d128_m16_bf16_x_a1, 128, 16, 1, 0, 1, 32, 8, 16)     \
-    X(d256_m4_f16_x_a4, 256, 4, 0, 0, 4, 16, 8, 16)        \
-    X(d256_m4_f16_x_a1, 256, 4, 0, 0, 1, 16, 8, 16)        \
-    X(d256_m4_bf16_x_a4, 256, 4, 1, 0, 4, 16, 8, 16)       \
+#define SKV_CUDA_SMALL_VARIANTS(X)                        \
+    X(d64_m4_f16_s48_a1, 64, 4, 0, 48, 1, 32, 16, 32)     \
+    X(d64_m4_f16_s80_a1, 64, 4, 0, 80, 1, 16, 16, 16)     \
+    X(d64_m4_f16_x_a4, 64, 4, 0, 0, 4, 32, 16, 16)        \
+    X(d64_m4_f16_x_a1, 64, 4, 0, 0, 1, 32, 16, 16)        \
+    X(d64_m4_bf16_x_a4, 64, 4, 1, 0, 4, 32, 16, 16)       \
+    X(d64_m4_bf16_x_a1, 64, 4, 1, 0, 1, 32, 16, 16)       \
+    X(d64_m8_f16_x_a4, 64, 8, 0, 0, 4, 32, 12, 16)        \
+    X(d64_m8_f16_x_a1, 64, 8, 0, 0, 1, 32, 12, 32)        \
+    X(d64_m8_bf16_x_a4, 64, 8, 1, 0, 4, 32, 12, 16)       \
+    X(d64_m8_bf16_x_a1, 64, 8, 1, 0, 1, 32, 12, 32)       \
+    X(d64_m16_f16_x_a4, 64, 16, 0, 0, 4, 16, 12, 16)      \
+    X(d64_m16_f16_x_a1, 64, 16, 0, 0, 1, 16, 12, 16)      \
+    X(d64_m16_bf16_x_a4, 64, 16, 1, 0, 4, 16, 12, 16)     \
+    X(d64_m16_bf16_x_a1, 64, 16, 1, 0, 1, 16, 12, 16)     \
+    X(d128_m4_f16_s96_a4, 128, 4, 0, 96, 4, 32, 12, 32)   \
+    X(d128_m4_f16_s144_a1, 128, 4, 0, 144, 1, 32, 8, 16)  \
+    X(d128_m4_f16_x_a4, 128, 4, 0, 0, 4, 16, 12, 16)      \
+    X(d128_m4_f16_x_a1, 128, 4, 0, 0, 1, 16, 12, 16)      \
+    X(d128_m4_bf16_s96_a4, 128, 4, 1, 96, 4, 32, 12, 32)  \
+    X(d128_m4_bf16_s144_a1, 128, 4, 1, 144, 1, 32, 8, 16) \
+    X(d128_m4_bf16_x_a4, 128, 4, 1, 0, 4, 16, 12, 16)     \
+    X(d128_m4_bf16_x_a1, 128, 4, 1, 0, 1, 16, 12, 16)     \
+    X(d128_m8_f16_s96_a4, 128, 8, 0, 96, 4, 32, 12, 16)   \
+    X(d128_m8_f16_s144_a1, 128, 8, 0, 144, 1, 32, 8, 32)  \
+    X(d128_m8_f16_x_a4, 128, 8, 0, 0, 4, 32, 12, 16)      \
+    X(d128_m8_f16_x_a1, 128, 8, 0, 0, 1, 32, 8, 16)       \
+    X(d128_m8_bf16_x_a4, 128, 8, 1, 0, 4, 32, 12, 16)     \
+    X(d128_m8_bf16_x_a1, 128, 8, 1, 0, 1, 32, 8, 16)      \
+    X(d128_m16_f16_x_a4, 128, 16, 0, 0, 4, 32, 8, 16)     \
+    X(d128_m16_f16_x_a1, 128, 16, 0, 0, 1, 32, 8, 16)     \
+    X(d128_m16_bf16_x_a4, 128, 16, 1, 0, 4, 32, 8, 16)    \
+    X(d128_m16_bf16_x_a1, 128, 16, 1, 0, 1, 32, 8, 16)    \
+    X(d256_m4_f16_x_a4, 256, 4, 0, 0, 4, 16, 8, 16)       \
+    X(d256_m4_f16_x_a1, 256, 4, 0, 0, 1, 16, 8, 16)       \
+    X(d256_m4_bf16_x_a4, 256, 4, 1, 0, 4, 16, 8, 16)      \
     X(d256_m4_bf16_x_a1, 256, 4, 1, 0, 1, 16, 8, 16)
 /* Those for which 48 KiB do not suffice. */
 #define SKV_CUDA_LARGE_VARIANTS(X)                  \
@@ -73,8 +73,8 @@
     X(d256_m8_bf16_x_a1, 256, 8, 1, 0, 1, 16, 8, 0)
 #define SKV_CUDA_TENSOR_VARIANTS(X) SKV_CUDA_SMALL_VARIANTS(X) SKV_CUDA_LARGE_VARIANTS(X)
 
-/* Group memory of the tensor-core attention kernel: for each warp a ring of stages, then each warp's sums, then the
- * plan of each warp's next copies, then the barriers of its stages. */
+/* Group memory of the tensor-core attention kernel: for each warp a ring of stages and, behind it, the plan of its next
+ * copies, which loads past a last record may read; then each warp's sums, then the barriers of its stages. */
 struct skv_cuda_attend {
     struct skv_gpu_attend shared;
     skv_u32 n_seqs, n_stages, stage_bytes;
@@ -86,8 +86,9 @@ struct skv_cuda_attend {
 /* Of each warp. */
 #define SKV_CUDA_MERGE_BYTES(head_dim, rows) ((rows) * ((head_dim)*4 + 8))
 #define SKV_CUDA_BARRIER_BYTES 8
-/* 32 chunks of a warp that will be copied: addresses, then words of information. */
+/* Chunks of a warp that will be copied, one for each lane: addresses, then words of information. */
+#define SKV_CUDA_COPIES 32
 #define SKV_CUDA_COPY_BYTES 32
-#define SKV_CUDA_PLAN_BYTES (32 * SKV_CUDA_COPY_BYTES)
+#define SKV_CUDA_PLAN_BYTES (SKV_CUDA_COPIES * SKV_CUDA_COPY_BYTES)
 
 #endif

@@ -15,6 +15,8 @@
 #define ALONE 9
 #define UNIT_CHANNELS 4096
 #define CHUNK_TOKENS 4
+/* Bytes that a multiprocessor's share of memory brings in a unit of time. */
+#define UNIT_BYTES 4320
 /* Where groups share units: their sums' meeting, and more for each. */
 #define MEETING 18
 #define MEETING_OF_EACH 1
@@ -27,6 +29,7 @@
 struct work {
     uint64_t of_unit, n_units;            /* chunks; of all sequences */
     uint32_t n_multiprocessors, resident; /* groups of each */
+    uint64_t unit_bytes;                  /* of 4096 channels of K and V */
 };
 
 static uint64_t divide_up(uint64_t x, uint64_t y)
@@ -34,13 +37,15 @@ static uint64_t divide_up(uint64_t x, uint64_t y)
     return (x + y - 1) / y;
 }
 
+/* Loads of a last record's values reach a step past it, where no other copy may go. Bulk copies are faster to multiples
+ * of 128. */
 static uint32_t stage_bytes(const struct skv_attend_params *params, const struct skv_tensor_variant *variant)
 {
     uint32_t dense = 2 * SKV_CUDA_STEP_ROWS * SKV_CUDA_DENSE_STRIDE(variant->head_dim), records = 0;
     if (params->max_cache_tokens)
         records = variant->chunk_tokens *
                   (params->k_pool.layout->head[0].row_stride + params->v_pool.layout->head[0].row_stride);
-    return records > dense ? records : dense;
+    return records < dense ? dense : (records / 128 + 1) * 128;
 }
 
 static uint32_t scratch_bytes(const struct skv_tensor_variant *variant, const struct skv_tensor_cut *cut,
@@ -69,11 +74,18 @@ static uint32_t find_stages(const struct skv_tensor_limits *limits, const struct
     return 0;
 }
 
+/* What n warps at work take for a chunk each: memory sets a limit, too. */
+static uint64_t time_of_round(const struct work *work, uint64_t n)
+{
+    uint64_t loads = n * work->unit_bytes / UNIT_BYTES;
+    return ALONE + n > loads ? ALONE + n : loads;
+}
+
 /* Of `groups` groups of a multiprocessor that have n_chunks chunks each. */
-static uint64_t time_of_chunks(uint64_t n_chunks, uint32_t n_warps, uint64_t groups)
+static uint64_t time_of_chunks(const struct work *work, uint64_t n_chunks, uint32_t n_warps, uint64_t groups)
 {
     uint64_t rest = n_chunks % n_warps;
-    return n_chunks / n_warps * (ALONE + groups * n_warps) + (rest ? ALONE + groups * rest : 0);
+    return n_chunks / n_warps * time_of_round(work, groups * n_warps) + (rest ? time_of_round(work, groups * rest) : 0);
 }
 
 static uint64_t time_of(const struct skv_tensor_variant *variant, uint32_t n_warps, uint64_t chunks, uint64_t meeting)
@@ -97,7 +109,7 @@ static void try_shared(const struct work *work, const struct skv_tensor_variant 
         return;
     uint64_t waves = divide_up(n_groups, at_once), groups = divide_up(n_groups, work->n_multiprocessors);
     uint64_t chunks =
-        waves * time_of_chunks(divide_up(work->of_unit, n), cut.n_warps, waves > 1 ? work->resident : groups);
+        waves * time_of_chunks(work, divide_up(work->of_unit, n), cut.n_warps, waves > 1 ? work->resident : groups);
     cut.n_groups = (uint32_t)n_groups;
     cut.groups_of_unit = (uint32_t)n;
     cut.end_chunks = 0;
@@ -118,7 +130,7 @@ static void try_line(const struct work *work, const struct skv_tensor_variant *v
     cut.n_groups = (uint32_t)(n < at_once ? n : at_once);
     cut.groups_of_unit = 0;
     uint64_t groups = divide_up(cut.n_groups, work->n_multiprocessors);
-    cut.time = time_of(variant, cut.n_warps, time_of_chunks(divide_up(cost, cut.n_groups), cut.n_warps, groups),
+    cut.time = time_of(variant, cut.n_warps, time_of_chunks(work, divide_up(cost, cut.n_groups), cut.n_warps, groups),
                        MEETING + cut.n_groups / work->n_units * MEETING_OF_EACH);
     take_faster(best, &cut);
 }
@@ -133,6 +145,9 @@ bool skv_tensor_cut(const struct skv_tensor_limits *limits, const struct skv_att
                                    divide_up(params->max_tail_tokens, SKV_CUDA_STEP_ROWS),
                         .n_units = (uint64_t)params->n_seqs * params->n_kv_heads * cut.n_row_tiles,
                         .n_multiprocessors = limits->n_multiprocessors};
+    if (params->max_cache_tokens)
+        work.unit_bytes = (uint64_t)UNIT_CHANNELS / variant->head_dim *
+                          (params->k_pool.layout->head[0].row_stride + params->v_pool.layout->head[0].row_stride);
     bool are_alike = params->n_seqs == 1 || (!params->cache_lens.buffer && !params->tail_lens.buffer);
     *best = (struct skv_tensor_cut){0};
     if (work.of_unit == 0)

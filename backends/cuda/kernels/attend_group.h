@@ -42,15 +42,16 @@ template <class V> DEVICE struct tensor_chunk chunk_of(const struct line_unit *u
 }
 
 /* The copies of 32 chunks of a warp wait in group memory: two addresses each, 0 for a bad block, whose rows are empty;
- * the bytes to copy from each; and what sets a chunk apart. */
+ * the bytes to copy from each; and what sets a chunk apart. Those that are no whole chunk of records have a mark in the
+ * first address, which no address has. */
 #define DENSE_CHUNK 1u
-#define BAD_CHUNK 2u
+#define RARE_COPY (1ul << 63)
 
 /* What is known of a chunk's copies without reading what kernels before may have written. */
 struct copy_plan {
     const int *k_entry, *v_entry; /* of the block tables */
     ulong k_at, v_at;             /* bytes within the block, or elements of the tail */
-    uint k_bytes, v_bytes, kind;
+    uint n_valid, k_bytes, v_bytes, kind;
 };
 
 /* By one lane, of a chunk of this unit or one behind it. */
@@ -64,6 +65,7 @@ DEVICE struct copy_plan plan_copy(const struct tensor_group *group, const struct
         line_next<V::C>(line, &unit);
     uint i_head = unit.i_unit / group->p->n_row_tiles;
     struct tensor_chunk what = chunk_of<V>(&unit, chunk);
+    plan.n_valid = what.n_valid;
     if (what.dense) {
         ulong row =
             (ulong)unit.i_seq * p->tail_seq_stride + what.i_token * p->tail_token_stride + i_head * p->tail_head_stride;
@@ -89,12 +91,11 @@ DEVICE struct copy_plan plan_copy(const struct tensor_group *group, const struct
 }
 
 /* By the same lane: writes down where the chunk is copied from. */
-DEVICE void finish_plan(const struct tensor_group *group, const struct copy_plan *plan, uint at)
+template <class V> DEVICE void finish_plan(const struct tensor_group *group, const struct copy_plan *plan, uint at)
 {
     const struct skv_gpu_attend *p = &group->p->shared;
     const uchar *k, *v;
-    uint kind = plan->kind;
-    if (kind == DENSE_CHUNK) {
+    if (plan->kind == DENSE_CHUNK) {
         k = (const uchar *)(group->k_tail + plan->k_at);
         v = (const uchar *)(group->v_tail + plan->v_at);
     } else {
@@ -105,16 +106,26 @@ DEVICE void finish_plan(const struct tensor_group *group, const struct copy_plan
         if (k_block < 0 || (ulong)k_block >= p->k_pool.n_blocks) {
             report(group->faults, SKV_GPU_FAULT_K_BLOCK, (ulong)(plan->k_entry - (group->k_blocks + p->k_blocks)));
             k = 0;
-            kind = BAD_CHUNK;
         }
         if (v_block < 0 || (ulong)v_block >= p->v_pool.n_blocks) {
             report(group->faults, SKV_GPU_FAULT_V_BLOCK, (ulong)(plan->v_entry - (group->v_blocks + p->v_blocks)));
             v = 0;
-            kind = BAD_CHUNK;
         }
     }
-    store_shared4(at, make_uint4((uint)(ulong)k, (uint)((ulong)k >> 32), (uint)(ulong)v, (uint)((ulong)v >> 32)));
-    store_shared4(at + 16, make_uint4(plan->k_bytes, plan->v_bytes, kind, 0));
+    bool is_rare = plan->kind || plan->n_valid < V::C || !k || !v;
+    ulong first = (ulong)k | (is_rare ? RARE_COPY : 0);
+    store_shared4(at, make_uint4((uint)first, (uint)(first >> 32), (uint)(ulong)v, (uint)((ulong)v >> 32)));
+    if (is_rare)
+        store_shared4(at + 16, make_uint4(plan->k_bytes, plan->v_bytes, plan->kind, 0));
+}
+
+template <class V> DEVICE uint k_stride_of(const struct skv_gpu_attend *p)
+{
+    return V::STRIDE ? V::STRIDE : p->k_heads.head[0].row_stride;
+}
+template <class V> DEVICE uint v_stride_of(const struct skv_gpu_attend *p)
+{
+    return V::STRIDE ? V::STRIDE : p->v_heads.head[0].row_stride;
 }
 
 template <class V>
@@ -145,18 +156,22 @@ DEVICE void start_rare_copy(const struct skv_gpu_attend *p, const uchar *k, cons
         bulk_load(v_stage, v, what.y, barrier);
 }
 
-/* By one lane: starts the copies of a planned chunk into a stage, whose barrier then ends a phase. */
+/* By all lanes: starts the copies of a planned chunk into a stage, whose barrier then ends a phase. */
 template <class V> DEVICE void start_copy(const struct skv_gpu_attend *p, uint plan, uint stage, uint barrier)
 {
-    uint4 from = load_shared4(plan), what = load_shared4(plan + 16);
-    const uchar *k = (const uchar *)((ulong)from.y << 32 | from.x), *v = (const uchar *)((ulong)from.w << 32 | from.z);
-    if (what.z) {
-        start_rare_copy<V>(p, k, v, what, stage, barrier);
+    if (!elected())
+        return;
+    ulong from[2];
+    load_shared_pair(from, plan);
+    const uchar *k = (const uchar *)(from[0] & ~RARE_COPY), *v = (const uchar *)from[1];
+    if (from[0] & RARE_COPY) {
+        start_rare_copy<V>(p, k, v, load_shared4(plan + 16), stage, barrier);
         return;
     }
-    bulk_expect(barrier, what.x + what.y);
-    bulk_load(stage, k, what.x, barrier);
-    bulk_load(stage + V::C * p->k_heads.head[0].row_stride, v, what.y, barrier);
+    uint k_bytes = V::C * k_stride_of<V>(p), v_bytes = V::C * v_stride_of<V>(p);
+    bulk_expect(barrier, k_bytes + v_bytes);
+    bulk_load(stage, (const uchar *)from[0], k_bytes, barrier);
+    bulk_load(stage + k_bytes, v, v_bytes, barrier);
 }
 
 /* Weights and sums of a warp. Row t of a tile: of lane (i, j), scores and `total` belong to row i / 2, sums to row j.
@@ -216,32 +231,42 @@ template <class V> DEVICE void next_step(struct tensor_rows *rows, uint stride)
         rows->at[r] += 8 * stride;
 }
 
-/* Steps from S on, those of values in pairs. Where the stride is known, steps are offsets in the instructions, else
- * addresses of their own. */
+/* Steps from S on, in pairs. Where the stride is known, steps are offsets in the instructions, else addresses of their
+ * own. */
 template <class V, int S = 0>
 DEVICE void score_steps(const struct tensor_places<V> *at, const struct tensor_queries<V> *queries,
                         struct tensor_rows rows, uint stride, float (&score)[V::STEPS][V::TILES][2])
 {
     if constexpr (S < V::STEPS) {
-        score_step<V, 8 * V::STRIDE * S, false>(at, queries, rows, 8, score[S]);
-        next_step<V>(&rows, stride);
-        score_steps<V, S + 1>(at, queries, rows, stride, score);
+        struct tensor_rows next = rows;
+        next_step<V>(&next, stride);
+        struct tensor_words<V> words[2];
+        load_words<V, 8 * V::STRIDE * S>(rows, &words[0]);
+        load_words<V, 8 * V::STRIDE *(S + 1)>(next, &words[1]);
+        struct tensor_key_bits<V> bits;
+        find_key_bits<V>(at, words, &bits);
+        score_step<V, 8 * V::STRIDE * S, false>(at, queries, rows, 8, words[0], bits, 0, score[S]);
+        score_step<V, 8 * V::STRIDE *(S + 1), false>(at, queries, next, 8, words[1], bits, 1, score[S + 1]);
+        next_step<V>(&next, stride);
+        score_steps<V, S + 2>(at, queries, next, stride, score);
     }
 }
 
+/* `bits` are those of steps S and S + 1. */
 template <class V, int S = 0>
 DEVICE void value_steps(const struct tensor_places<V> *at, struct tensor_rows rows, uint base, uint stride,
-                        const float (&weight)[V::STEPS][V::TILES][2], float (&sums)[V::TILES][V::WORDS][4])
+                        const float (&weight)[V::STEPS][V::TILES][2], uint (&bits)[2][V::PASSES],
+                        float (&sums)[V::TILES][V::WORDS][4])
 {
-    if constexpr (S < V::STEPS) {
-        uint bits[2][V::PASSES];
-        find_value_bits<V>(at, base + 8 * V::STRIDE * S, bits);
-        value_step<V, 8 * V::STRIDE * S, false>(at, rows, base, 8, weight[S], bits[0], sums);
+    value_step<V, 8 * V::STRIDE * S, false>(at, rows, base, 8, weight[S], bits[0], sums);
+    next_step<V>(&rows, stride);
+    base += V::STRIDE ? 0 : 8 * stride;
+    value_step<V, 8 * V::STRIDE *(S + 1), false>(at, rows, base, 8, weight[S + 1], bits[1], sums);
+    if constexpr (S + 2 < V::STEPS) {
         next_step<V>(&rows, stride);
         base += V::STRIDE ? 0 : 8 * stride;
-        value_step<V, 8 * V::STRIDE *(S + 1), false>(at, rows, base, 8, weight[S + 1], bits[1], sums);
-        next_step<V>(&rows, stride);
-        value_steps<V, S + 2>(at, rows, V::STRIDE ? base : base + 8 * stride, stride, weight, sums);
+        find_value_bits<V>(at, base + 8 * V::STRIDE * (S + 2), bits);
+        value_steps<V, S + 2>(at, rows, base, stride, weight, bits, sums);
     }
 }
 
@@ -250,14 +275,16 @@ DEVICE void attend_records(const struct skv_gpu_attend *p, const struct tensor_p
                            const struct tensor_queries<V> *queries, uint base, uint n_valid,
                            struct tensor_state<V> *state)
 {
-    uint k_stride = V::STRIDE ? V::STRIDE : p->k_heads.head[0].row_stride;
-    uint v_stride = V::STRIDE ? V::STRIDE : p->v_heads.head[0].row_stride, v_base = base + V::C * k_stride;
+    uint k_stride = k_stride_of<V>(p), v_stride = v_stride_of<V>(p), v_base = base + V::C * k_stride;
     float score[V::STEPS][V::TILES][2];
     score_steps<V>(at, queries, two_rows(base + at->k_row, V::APART * k_stride), k_stride, score);
-    if (n_valid < V::C)
+    /* What does not wait for weights, before them. */
+    uint bits[2][V::PASSES];
+    find_value_bits<V>(at, v_base, bits);
+    if (any_lane(n_valid < V::C))
         finish_scores<V>(n_valid, score);
     weigh<V>(score, p->scale * LOG2_E, state);
-    value_steps<V>(at, two_rows(v_base + at->v_row, V::APART * v_stride), v_base, v_stride, score, state->sums);
+    value_steps<V>(at, two_rows(v_base + at->v_row, V::APART * v_stride), v_base, v_stride, score, bits, state->sums);
 }
 
 /* The places of records serve dense rows but for the rows' own. */
@@ -272,7 +299,12 @@ DEVICE void attend_dense(const struct skv_gpu_attend *p, const struct tensor_pla
     at.v_row = first_token<V::APART>(j) * V::DENSE_STRIDE;
     uint v_base = base + SKV_CUDA_STEP_ROWS * V::DENSE_STRIDE;
     float score[1][V::TILES][2];
-    score_step<V, 0, true>(&at, queries, two_rows(base + at.k_row, V::APART * V::DENSE_STRIDE), n_valid, score[0]);
+    const struct tensor_words<V> no_words = {
+    };
+    const struct tensor_key_bits<V> no_bits = {
+    };
+    score_step<V, 0, true>(&at, queries, two_rows(base + at.k_row, V::APART * V::DENSE_STRIDE), n_valid, no_words,
+                           no_bits, 0, score[0]);
     finish_scores<V>(n_valid, score);
     weigh<V>(score, p->scale * LOG2_E, state);
     uint none[V::PASSES];

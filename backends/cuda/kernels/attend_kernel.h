@@ -3,17 +3,38 @@
  * The tensor-core attention kernel: a group's way along its part of the line, and the compiled variants.
  */
 
+/* The stage that a warp takes next, and the phase of its barrier. */
+struct tensor_stage {
+    uint base, barrier, parity;
+};
+
+/* By all lanes: the stage is read. Takes the plan's next copy into it, if there is one, and goes on. */
+template <class V>
+DEVICE void leave_stage(const struct skv_cuda_attend *p, uint plan, bool has_copy, uint barriers_end,
+                        struct tensor_stage *stage)
+{
+    warp_barrier();
+    if (has_copy)
+        start_copy<V>(&p->shared, plan, stage->base, stage->barrier);
+    stage->base += p->stage_bytes;
+    stage->barrier += SKV_CUDA_BARRIER_BYTES;
+    if (stage->barrier == barriers_end) {
+        stage->parity ^= 1;
+        stage->base -= p->n_stages * p->stage_bytes;
+        stage->barrier -= p->n_stages * SKV_CUDA_BARRIER_BYTES;
+    }
+}
+
 template <class V>
 DEVICE void attend_part(const struct tensor_group *group, struct line *line, uint ring, uint plans, uint barriers)
 {
     const struct skv_gpu_attend *p = &group->p->shared;
     constexpr uint C = V::C;
-    uint warp = local_id() / 32, lane = local_id() % 32, n_warps = local_size() / 32;
+    uint warp = same_in_all(local_id() / 32), lane = local_id() % 32, n_warps = local_size() / 32;
     uint n_stages = group->p->n_stages, stage_bytes = group->p->stage_bytes;
     release_next_kernel();
     struct tensor_places<V> at;
-    find_places<V>(V::STRIDE ? V::STRIDE : p->k_heads.head[0].row_stride,
-                   V::STRIDE ? V::STRIDE : p->v_heads.head[0].row_stride, ring, &at);
+    find_places<V>(k_stride_of<V>(p), v_stride_of<V>(p), ring, &at);
     bulk_after_stores();
     if (lane < n_stages)
         bulk_barrier_init(barriers + lane * SKV_CUDA_BARRIER_BYTES);
@@ -28,6 +49,8 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
         await_kernels();
     if (!find_part<C>(line, &unit, &begin, &end))
         return;
+    begin = same_in_all(begin);
+    end = same_in_all(end);
     struct copy_plan first;
     uint planned = begin + warp + lane * n_warps;
     if (planned < end)
@@ -35,18 +58,17 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
     if (early)
         await_kernels();
     if (planned < end)
-        finish_plan(group, &first, plans + lane * SKV_CUDA_COPY_BYTES);
+        finish_plan<V>(group, &first, plans + lane * SKV_CUDA_COPY_BYTES);
     warp_barrier();
-    /* Chunk `next` is to be copied next, i_copy is its place in the plan. */
-    uint i_copy = 0, parity = 0;
+    uint i_copy = 0;
     for (uint next = begin + warp; i_copy < n_stages && next < end; next += n_warps, i_copy++)
-        if (lane == 0)
-            start_copy<V>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, ring + i_copy * stage_bytes,
-                          barriers + i_copy * SKV_CUDA_BARRIER_BYTES);
-    uint base = ring, barrier = barriers;
+        start_copy<V>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, ring + i_copy * stage_bytes,
+                      barriers + i_copy * SKV_CUDA_BARRIER_BYTES);
+    struct tensor_stage stage = {ring, barriers, 0};
+    uint ahead = n_stages * n_warps, barriers_end = barriers + n_stages * SKV_CUDA_BARRIER_BYTES;
     for (uint chunk = begin + warp;; line_next<C>(line, &unit)) {
         uint i_head = unit.i_unit / group->p->n_row_tiles, first_row = unit.i_unit % group->p->n_row_tiles * V::ROWS;
-        uint unit_end = min(unit.end, end), whole_end = unit.begin + unit.n_cached / C;
+        uint unit_end = same_in_all(min(unit.end, end)), whole_end = same_in_all(unit.begin + unit.n_cached / C);
         struct tensor_queries<V> queries;
         struct tensor_state<V> state;
         load_queries<V>(p, group->q, unit.i_seq, first_row, p->group, i_head, &queries);
@@ -57,43 +79,38 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
                 for (int c = 0; c < 4; c++)
                     state.sums[t][w][c] = 0;
         }
-        for (; chunk < unit_end; chunk += n_warps) {
-            uint n_valid = C;
-            bool dense = false;
-            bulk_wait(barrier, parity);
+        while (chunk < unit_end) {
+            if (i_copy == SKV_CUDA_COPIES) {
+                i_copy = 0;
+                planned = chunk + ahead + lane * n_warps;
+                if (planned < end) {
+                    struct copy_plan plan = plan_copy<V>(group, line, unit, planned);
+                    finish_plan<V>(group, &plan, plans + lane * SKV_CUDA_COPY_BYTES);
+                }
+                warp_barrier();
+            }
+            /* Chunks alike, as far as their successors' copies are planned. */
+            uint n_valid = C, stop = min(unit_end, whole_end);
             if (chunk >= whole_end) {
                 struct tensor_chunk what = chunk_of<V>(&unit, chunk);
-                n_valid = what.n_valid;
-                dense = what.dense;
-                if (!dense)
-                    empty_records<V>(p, base, n_valid);
-            }
-            if (dense)
-                attend_dense<V>(p, &at, &queries, base, n_valid, &state);
-            else
-                attend_records<V>(p, &at, &queries, base, n_valid, &state);
-            warp_barrier();
-            uint next = chunk + n_stages * n_warps;
-            if (next < end) {
-                if (i_copy == 32) {
-                    i_copy = 0;
-                    planned = next + lane * n_warps;
-                    if (planned < end) {
-                        struct copy_plan plan = plan_copy<V>(group, line, unit, planned);
-                        finish_plan(group, &plan, plans + lane * SKV_CUDA_COPY_BYTES);
-                    }
-                    warp_barrier();
+                stop = chunk + 1;
+                n_valid = same_in_all(what.n_valid);
+                bulk_wait(stage.barrier, stage.parity);
+                if (what.dense) {
+                    attend_dense<V>(p, &at, &queries, stage.base, n_valid, &state);
+                    leave_stage<V>(group->p, plans + i_copy++ * SKV_CUDA_COPY_BYTES, chunk + ahead < end, barriers_end,
+                                   &stage);
+                    chunk += n_warps;
+                    continue;
                 }
-                if (lane == 0)
-                    start_copy<V>(p, plans + i_copy * SKV_CUDA_COPY_BYTES, base, barrier);
-                i_copy++;
+                empty_records<V>(p, stage.base, n_valid);
             }
-            base += stage_bytes;
-            barrier += SKV_CUDA_BARRIER_BYTES;
-            if (barrier == barriers + n_stages * SKV_CUDA_BARRIER_BYTES) {
-                parity ^= 1;
-                base = ring;
-                barrier = barriers;
+            stop = min(stop, chunk + (SKV_CUDA_COPIES - i_copy) * n_warps);
+            for (; chunk < stop; chunk += n_warps) {
+                bulk_wait(stage.barrier, stage.parity);
+                attend_records<V>(p, &at, &queries, stage.base, n_valid, &state);
+                leave_stage<V>(group->p, plans + i_copy++ * SKV_CUDA_COPY_BYTES, chunk + ahead < end, barriers_end,
+                               &stage);
             }
         }
         end_unit<V>(group, line, &unit, &state);
@@ -110,10 +127,10 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
      volatile uint *faults, uint *arrivals)                                                                       \
     {                                                                                                             \
         SCRATCH_ADDRESS(scratch);                                                                                 \
-        uint warp = local_id() / 32, n_warps = local_size() / 32;                                                 \
-        uint sums_at = scratch + n_warps * args.n_stages * args.stage_bytes;                                      \
-        uint plans = sums_at + n_warps * SKV_CUDA_MERGE_BYTES(head_dim, rows),                                    \
-             barriers = plans + n_warps * SKV_CUDA_PLAN_BYTES;                                                    \
+        uint warp = same_in_all(local_id() / 32), n_warps = local_size() / 32;                                    \
+        uint ring_bytes = args.n_stages * args.stage_bytes, own_bytes = ring_bytes + SKV_CUDA_PLAN_BYTES;         \
+        uint ring = scratch + warp * own_bytes, sums_at = scratch + n_warps * own_bytes;                          \
+        uint barriers = sums_at + n_warps * SKV_CUDA_MERGE_BYTES(head_dim, rows);                                 \
         struct tensor_group group = {&args,                                                                       \
                                      q,                                                                           \
                                      k_pages,                                                                     \
@@ -133,8 +150,7 @@ DEVICE void attend_part(const struct tensor_group *group, struct line *line, uin
         struct line line = {&args, cache_lens, tail_lens, faults, 0, 0};                                          \
         line.n_units = (uint)(args.shared.n_q_heads / args.shared.group) * args.n_row_tiles;                      \
         attend_part<struct tensor_variant<head_dim, rows / SKV_CUDA_TILE_ROWS, bf16, stride, apart, chunk>>(      \
-            &group, &line, scratch + warp * args.n_stages * args.stage_bytes, plans + warp * SKV_CUDA_PLAN_BYTES, \
-            barriers + warp * args.n_stages * SKV_CUDA_BARRIER_BYTES);                                            \
+            &group, &line, ring, ring + ring_bytes, barriers + warp * args.n_stages * SKV_CUDA_BARRIER_BYTES);    \
     }
 
 SKV_CUDA_TENSOR_VARIANTS(TENSOR_KERNEL)

@@ -48,10 +48,13 @@ template <class V> DEVICE void leave_sums(const struct tensor_group *group, stru
             store_shared(scales_at + (warp * ROWS + 4 * t + i / 2) * 8, as_uint(state->most[t]));
             store_shared(scales_at + (warp * ROWS + 4 * t + i / 2) * 8 + 4, as_uint(total));
         }
-        for (uint w = 0; w < V::WORDS; w++)
-            store_shared4(group->sums_at + ((warp * ROWS + 4 * t + j) * V::D + 32 * w + 4 * fours_of<V>(i)) * 4,
-                          make_uint4(as_uint(state->sums[t][w][0]), as_uint(state->sums[t][w][1]),
-                                     as_uint(state->sums[t][w][2]), as_uint(state->sums[t][w][3])));
+        for (uint x = 0; x < 2 * V::WORDS; x++) {
+            uint pair = x / 2, second = x % 2, w = pair % V::OF_PASS / 2 + second * V::HALF;
+            uint c = 32 * (pair / V::OF_PASS * V::OF_PASS + w) + first_value<V>(i) + pair % 2 * values_apart<V>();
+            const float(&sums)[4] = state->sums[t][pair];
+            store_shared2(group->sums_at + ((warp * ROWS + 4 * t + j) * V::D + c) * 4,
+                          make_uint2(as_uint(sums[second]), as_uint(sums[2 + second])));
+        }
     }
 }
 

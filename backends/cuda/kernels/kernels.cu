@@ -13,6 +13,7 @@
 #include "backends/cuda/params.h"
 
 #include "attend_line.h"
+#include "attend_places.h"
 #include "attend_tensor.h"
 
 #include "attend_group.h"

@@ -39,6 +39,18 @@ DEVICE float shuffle_xor(float x, uint mask)
 {
     return __shfl_xor_sync(~0u, x, mask);
 }
+/* Of values that all lanes have alike: one of which the compiler knows that, too. */
+DEVICE uint same_in_all(uint x)
+{
+    return __shfl_sync(~0u, x, 0);
+}
+/* True in one lane, which may then start bulk copies without a loop over all. */
+DEVICE bool elected()
+{
+    uint x;
+    asm volatile("{.reg .pred p; elect.sync _|p, 0xffffffff; selp.u32 %0, 1, 0, p;}" : "=r"(x));
+    return x;
+}
 DEVICE uint lane_ballot(bool x)
 {
     return __ballot_sync(~0u, x);
@@ -82,6 +94,15 @@ DEVICE uint permute(uint low, uint high, uint selector)
     asm("prmt.b32 %0, %1, %2, %3;" : "=r"(x) : "r"(low), "r"(high), "r"(selector));
     return x;
 }
+/* x >> 16, twice, of halves that are normal fp16 numbers: what multiplies those has more room than what shifts words.
+ */
+DEVICE uint twice_upper_half(uint x)
+{
+    asm("{.reg .b16 l, h; .reg .b32 t; mov.b32 {l, h}, %1; mov.b32 t, {h, h}; mul.rn.f16x2 %0, t, %2;}"
+        : "=r"(x)
+        : "r"(x), "r"(0x3c003c00));
+    return x;
+}
 /* Two values as a word, the first in the low half, to the nearest even. */
 DEVICE uint pack_half(float x, float y)
 {
@@ -117,10 +138,10 @@ template <int OFFSET = 0> DEVICE uint4 load_shared4(uint at)
                  : "r"(at), "n"(OFFSET));
     return x;
 }
-DEVICE uint load_shared16(uint at)
+template <int OFFSET = 0> DEVICE uint load_shared16(uint at)
 {
     uint x;
-    asm volatile("ld.shared.u16 %0, [%1];" : "=r"(x) : "r"(at));
+    asm volatile("ld.shared.u16 %0, [%1+%2];" : "=r"(x) : "r"(at), "n"(OFFSET));
     return x;
 }
 DEVICE void store_shared(uint at, uint x)
@@ -136,15 +157,10 @@ DEVICE void store_shared4(uint at, uint4 x)
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
                  : "memory");
 }
-/* The 16 bits at at + OFFSET where bits & mask is not 0, else 0. */
-template <int OFFSET> DEVICE uint load_shared16_if(uint at, uint bits, uint mask)
+/* Two words of 64 bits, at a multiple of 16. */
+DEVICE void load_shared_pair(ulong (&x)[2], uint at)
 {
-    uint x;
-    asm volatile("{.reg .pred p; .reg .b32 t; and.b32 t, %2, %4; setp.ne.u32 p, t, 0; mov.b32 %0, 0;"
-                 "@p ld.shared.u16 %0, [%1+%3];}"
-                 : "=r"(x)
-                 : "r"(at), "r"(bits), "n"(OFFSET), "r"(mask));
-    return x;
+    asm volatile("ld.shared.v2.u64 {%0, %1}, [%2];" : "=l"(x[0]), "=l"(x[1]) : "r"(at));
 }
 /* Two matrices of 8 rows of 8 16-bit elements, turned: x[m] of lane (i, j) holds column i of rows 2j and 2j + 1. Lane
  * 8m + r names row r of matrix m, at a multiple of 16. */
@@ -303,6 +319,11 @@ DEVICE void count_bits128(uint (&d)[4], uint a0, uint a1, uint b0, const uint (&
 DEVICE uint add_reaches_one(uint a, uint b)
 {
     return __viaddmin_s16x2_relu(a, b, 0x00010001u);
+}
+/* In each half max(a + b, c) of unsigned numbers. */
+DEVICE uint add_largest(uint a, uint b, uint c)
+{
+    return __viaddmax_u16x2(a, b, c);
 }
 
 #endif

@@ -33,6 +33,7 @@
 #endif
 
 #include "backends/cuda/kernels/attend_line.h"
+#include "backends/cuda/kernels/attend_places.h"
 #include "backends/cuda/kernels/attend_tensor.h"
 
 #include "backends/cuda/kernels/attend_group.h"

@@ -33,6 +33,19 @@ DEVICE float shuffle(float x, uint lane, SKV_PLACE)
 {
     return as_float(emulator::shuffle(as_uint(x), lane, at_line));
 }
+DEVICE uint same_in_all(uint x, SKV_PLACE)
+{
+    uint first = emulator::shuffle(x, 0, at_line);
+    if (x != first)
+        emulator::die(at_line, "same_in_all: lane %u has %u, lane 0 %u", emulator::own_lane(), x, first);
+    return first;
+}
+/* Hardware may elect any. */
+DEVICE bool elected(SKV_PLACE)
+{
+    emulator::shuffle(0, 0, at_line);
+    return emulator::own_lane() == WARP_LANES - 1;
+}
 DEVICE uint shuffle_xor(uint x, uint mask, SKV_PLACE)
 {
     return emulator::shuffle(x, emulator::own_lane() ^ mask, at_line);
@@ -84,6 +97,10 @@ DEVICE uint permute(uint low, uint high, uint selector)
     }
     return x;
 }
+DEVICE uint twice_upper_half(uint x)
+{
+    return (x & 0xffff0000) | x >> 16;
+}
 DEVICE uint pack_half(float x, float y)
 {
     return half_bits(x) | half_bits(y) << 16;
@@ -107,9 +124,9 @@ template <int OFFSET = 0> DEVICE uint4 load_shared4(uint at, SKV_PLACE)
 {
     return *(const uint4 *)emulator::scratch_at(at + OFFSET, 16, at_line);
 }
-DEVICE uint load_shared16(uint at, SKV_PLACE)
+template <int OFFSET = 0> DEVICE uint load_shared16(uint at, SKV_PLACE)
 {
-    return *(const ushort *)emulator::scratch_at(at, 2, at_line);
+    return *(const ushort *)emulator::scratch_at(at + OFFSET, 2, at_line);
 }
 DEVICE void store_shared(uint at, uint x, SKV_PLACE)
 {
@@ -123,9 +140,11 @@ DEVICE void store_shared4(uint at, uint4 x, SKV_PLACE)
 {
     *(uint4 *)emulator::scratch_to_write(at, 16, at_line) = x;
 }
-template <int OFFSET> DEVICE uint load_shared16_if(uint at, uint bits, uint mask, SKV_PLACE)
+DEVICE void load_shared_pair(ulong (&x)[2], uint at, SKV_PLACE)
 {
-    return bits & mask ? load_shared16(at + OFFSET, at_line) : 0;
+    const ulong *pair = (const ulong *)emulator::scratch_at(at, 16, at_line);
+    x[0] = pair[0];
+    x[1] = pair[1];
 }
 DEVICE void load_turned(uint (&x)[2], uint at, SKV_PLACE)
 {
@@ -140,7 +159,7 @@ DEVICE void load_turned(uint (&x)[2], uint at, SKV_PLACE)
 }
 template <uint MASK> DEVICE uint take_shared16_if(uint *at, uint bits, SKV_PLACE)
 {
-    uint x = load_shared16_if<0>(*at, bits, MASK, at_line);
+    uint x = bits & MASK ? load_shared16(*at, at_line) : 0;
     *at += bits & MASK ? 2 : 0;
     return x;
 }
@@ -250,6 +269,15 @@ DEVICE uint add_reaches_one(uint a, uint b)
     for (uint shift = 0; shift < 32; shift += 16)
         if ((short)((a >> shift) + (b >> shift)) > 0)
             x |= 1u << shift;
+    return x;
+}
+DEVICE uint add_largest(uint a, uint b, uint c)
+{
+    uint x = 0;
+    for (uint shift = 0; shift < 32; shift += 16) {
+        uint sum = ((a >> shift) + (b >> shift)) & 0xffff, other = c >> shift & 0xffff;
+        x |= (sum > other ? sum : other) << shift;
+    }
     return x;
 }
 
