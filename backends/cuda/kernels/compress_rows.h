@@ -22,6 +22,11 @@ DEVICE uint count_from(uint threshold)
     return one | one << 16;
 }
 
+DEVICE int count_bits(const uint (&bits)[4])
+{
+    return (int)(popcount(bits[0]) + popcount(bits[1]) + popcount(bits[2]) + popcount(bits[3]));
+}
+
 /* The bitmap of the channels that reach the threshold. */
 DEVICE void mark(const uint (&magnitudes)[64], uint threshold, uint (&bits)[4])
 {
@@ -42,14 +47,24 @@ DEVICE void mark(const uint (&magnitudes)[64], uint threshold, uint (&bits)[4])
     }
 }
 
-/* The bitmap of the `kept` largest, 1 to 127 of them; of equals the lower channels. All lanes take part. `guess` is
- * where to look first, and where it was found. `one` is 1: a multiplication by it makes additions of another unit. */
-DEVICE void select_largest(const uint (&magnitudes)[64], int kept, uint one, int *guess, uint (&bits)[4])
+/* What is known of a row's threshold: from `low` on there are low_count channels, more than are kept, and from `high`
+ * on high_count, fewer. Where it is found, `missing` channels below it are to be added. */
+struct search {
+    int low, high, low_count, high_count, threshold, missing;
+    bool found;
+};
+
+/* How many channels may be missing where counting ends: each takes as long as half of a count. */
+#define MISSING_MAX 2
+
+/* Until all lanes have counted a threshold from which `kept` channels are, or up to missing_max fewer. By
+ * interpolation, in later rounds by halves. `one` is 1: a multiplication by it makes additions of another unit. */
+DEVICE void count_thresholds(const uint (&magnitudes)[64], int kept, uint one, int missing_max, struct search *s)
 {
-    int low = 0, high = 0x8000, low_count = 128, high_count = 0, threshold = *guess;
-    bool done = false, tied = false;
-    for (int round = 1;; round++) {
-        uint from = count_from(threshold), sum0 = 0, sum1 = 0;
+    /* Fewer are better than more, since those missing can be added. */
+    float aim = kept - 0.5f * missing_max;
+    for (int round = missing_max ? 1 : 9;; round++) {
+        uint from = count_from(s->threshold), sum0 = 0, sum1 = 0;
 #pragma unroll
         for (int i = 0; i < 64; i += 2) {
             sum0 += reaches(magnitudes[i], from) * one;
@@ -57,41 +72,61 @@ DEVICE void select_largest(const uint (&magnitudes)[64], int kept, uint one, int
         }
         sum0 += sum1;
         int count = (int)((sum0 & 0xffffu) + (sum0 >> 16));
-        if (!done) {
-            if (count == kept) {
-                done = true;
+        if (!s->found) {
+            s->missing = kept - count;
+            if (count > kept) {
+                s->low = s->threshold;
+                s->low_count = count;
             } else {
-                if (count > kept) {
-                    low = threshold;
-                    low_count = count;
-                } else {
-                    high = threshold;
-                    high_count = count;
-                }
-                if (high - low == 1) {
-                    done = tied = true;
-                    threshold = low;
-                } else {
-                    int next = (low + high) >> 1;
-                    if (low > 0 && high < 0x8000 && round < 9)
-                        next = low + (int)((float)(high - low) *
-                                           ((float)(low_count - kept) / (float)(low_count - high_count)));
-                    else if (round < 5)
-                        next = threshold + (count - kept) * (round == 1 ? 30 : 40 << round);
-                    threshold = min(max(next, low + 1), high - 1);
-                }
+                s->high = s->threshold;
+                s->high_count = count;
+            }
+            s->found = s->missing >= 0 && s->missing <= missing_max;
+            if (!s->found && s->high - s->low == 1) {
+                s->found = true;
+                s->threshold = s->low;
+                s->missing = 0;
+            } else if (!s->found) {
+                int next = (s->low + s->high) >> 1;
+                if (s->low > 0 && s->high < 0x8000 && round < 9)
+                    next = s->low + (int)((float)(s->high - s->low) *
+                                          (((float)s->low_count - aim) / (float)(s->low_count - s->high_count)));
+                else if (round < 5)
+                    next = s->threshold + (int)(((float)count - aim) * (round == 1 ? 30 : 40 << round));
+                s->threshold = min(max(next, s->low + 1), s->high - 1);
             }
         }
-        if (all_lanes(done))
-            break;
+        if (all_lanes(s->found))
+            return;
     }
-    *guess = max(threshold, 1);
-    mark(magnitudes, (uint)threshold, bits);
-    if (!any_lane(tied))
-        return;
+}
+
+/* Moves thresholds down to the largest magnitude below, as often as channels are missing. */
+DEVICE void add_missing(const uint (&magnitudes)[64], struct search *s)
+{
+    while (any_lane(s->missing > 0)) {
+        /* As unsigned numbers, those below the threshold are the largest behind it. */
+        uint from = (uint)-s->threshold & 0xffffu, most0 = 0, most1 = 0;
+        from |= from << 16;
+#pragma unroll
+        for (int i = 0; i < 64; i += 2) {
+            most0 = add_largest(magnitudes[i], from, most0);
+            most1 = add_largest(magnitudes[i + 1], from, most1);
+        }
+        most0 = add_largest(most0, 0, most1);
+        uint most = max(most0 & 0xffffu, most0 >> 16);
+        if (s->missing > 0)
+            s->threshold = (int)((most + (uint)s->threshold) & 0x7fffu);
+        s->missing--;
+    }
+}
+
+/* Of channels from the threshold on, takes those away that are too many: of equals the higher channels. Whether there
+ * were enough equals. */
+DEVICE bool remove_surplus(const uint (&magnitudes)[64], int threshold, int surplus, uint (&bits)[4])
+{
     uint above[4];
-    mark(magnitudes, (uint)high, above);
-    int surplus = tied ? low_count - kept : 0;
+    mark(magnitudes, (uint)threshold + 1, above);
 #pragma unroll
     for (int w = 3; w >= 0; w--)
         for (uint equal = bits[w] & ~above[w]; surplus > 0 && equal; surplus--) {
@@ -99,6 +134,28 @@ DEVICE void select_largest(const uint (&magnitudes)[64], int kept, uint one, int
             equal ^= highest;
             bits[w] ^= highest;
         }
+    return surplus <= 0;
+}
+
+/* The bitmap of the `kept` largest, 1 to 127 of them; of equals the lower channels. All lanes take part. `guess` is
+ * where to look first, and where it was found. */
+DEVICE void select_largest(const uint (&magnitudes)[64], int kept, uint one, int *guess, uint (&bits)[4])
+{
+    struct search s = {0, 0x8000, 128, 0, *guess, 0, false};
+    for (int missing_max = MISSING_MAX;; missing_max = 0) {
+        count_thresholds(magnitudes, kept, one, missing_max, &s);
+        add_missing(magnitudes, &s);
+        mark(magnitudes, (uint)s.threshold, bits);
+        int surplus = count_bits(bits) - kept;
+        if (any_lane(surplus > 0))
+            s.found = remove_surplus(magnitudes, s.threshold, surplus, bits);
+        if (all_lanes(s.found))
+            break;
+        /* More equals were missing than were to be added. */
+        if (!s.found)
+            s.threshold = (s.low + s.high) >> 1;
+    }
+    *guess = max(s.threshold, 1);
 }
 
 /* Where a row is read and its record is written, 0: nowhere; group memory has these for the 32 rows of a warp. */
@@ -201,11 +258,13 @@ KERNEL_RESIDENT(skv_kernel_compress_rows, 128, 4)
             magnitudes[4 * i + 3] = x.w & 0x7fff7fffu;
         }
         select_largest(magnitudes, (int)place.kept, one, &guess, bits);
-        uint end = record + 16;
+        uint word_end = record + 16;
 #pragma unroll
         for (uint i = 0; i < 16; i++) {
+            /* Each 8 channels from a place of their own on, so that no chain of sums goes through all. */
             uint4 x = load_shared4(own + 16 * i);
-            uint byte = bits[i / 4] >> 8 * (i % 4);
+            uint word = bits[i / 4], n = i % 4 * 8, byte = word >> n;
+            uint end = word_end + 2 * popcount(word & ((1u << n) - 1));
             append_shared16_if<1>(&end, byte, x.x);
             append_shared16_if<2>(&end, byte, x.x >> 16);
             append_shared16_if<4>(&end, byte, x.y);
@@ -214,6 +273,7 @@ KERNEL_RESIDENT(skv_kernel_compress_rows, 128, 4)
             append_shared16_if<32>(&end, byte, x.z >> 16);
             append_shared16_if<64>(&end, byte, x.w);
             append_shared16_if<128>(&end, byte, x.w >> 16);
+            word_end = i % 4 == 3 ? word_end + 2 * popcount(word) : word_end;
         }
         store_shared4(record, make_uint4(bits[0], bits[1], bits[2], bits[3]));
         store_shared(record + record_step - 16, SKV_RECORD_BYTES(128, place.kept) / 16);
