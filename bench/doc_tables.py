@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of a document from the results that bench/gpu.py, bench/run.py or skv bench left.
+"""Tables of a document from the results that bench/gpu.py, bench/run.py, skv bench or skv demo left.
 
 Where a Markdown file has
 
@@ -139,11 +139,20 @@ def rivals(path):
     return text
 
 
-KINDS = {function.__name__: function for function in (shapes, groups, small, rows, cpu, rivals)}
+def demo(path, layer):
+    """What skv demo printed, below the command that the first line has: all of it but for other layers."""
+    lines = path.read_text().splitlines()[1:]
+    others = re.compile(rf"\s+(?!{layer.name}\s)\d+\s")
+    return "```\n" + "".join(f"{line}\n" for line in lines if not others.match(line)) + "```\n"
+
+
+KINDS = {function.__name__: function for function in (shapes, groups, small, rows, cpu, rivals, demo)}
 
 
 def command_of(path):
     """What made a file; for a joined one that of bench/run.py, which its page tells."""
+    if path.suffix == ".txt":
+        return path.read_text().splitlines()[0].removeprefix("$ ")
     command = json.loads(path.read_text()).get("command", f"{path.parent.name}/{path.name}")
     return command if isinstance(command, str) else " ".join(command)
 
@@ -154,7 +163,7 @@ def made(path):
         if match["kind"] not in KINDS:
             kinds = ", ".join(KINDS)
             raise SystemExit(f"bench/doc_tables.py: {path}: table is {match['kind']}; it must be one of {kinds}")
-        source = " and ".join(f"`{command_of(file)}`" for file in files)
+        source = " and ".join(f"`{command_of(file)}`" for file in files if file.suffix)
         return f"{match[1]}{KINDS[match['kind']](*files)}\nFrom {source}.\n"
     return MARKED.sub(table, path.read_text())
 

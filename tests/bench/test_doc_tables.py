@@ -77,13 +77,24 @@ class Tables(Case):
             self.assertIn("| operation | shape | cuda:0, 50 / 31 % kept | opencl:0 |\n", text)
             self.assertIn(f"| {op} | model:1x4k | 50% / 25% | 25% / 12% |\n", text)
 
+    def test_demo(self) -> None:
+        printed = "model  m\n\nlayer  error\n    1  0.5\n   19  0.25\n\n9 % is all\n"
+        (self.folder / "demo.txt").write_text("$ skv demo\n" + printed)
+        self.path = self.folder / "d.md"
+        self.path.write_text("<!-- table demo demo.txt 19 -->\n<!-- end -->\n")
+        self.run_tables()
+        text = printed.replace("    1  0.5\n", "")
+        self.assertEqual(self.path.read_text(),
+                         f"<!-- table demo demo.txt 19 -->\n```\n{text}```\n\nFrom `skv demo`.\n<!-- end -->\n")
+
     def test_unknown_kind(self) -> None:
         self.document("heap", {"a.json": []})
         with self.assertRaisesRegex(SystemExit, "table is heap; it must be one of"):
             self.run_tables()
 
     def test_documents_are_true(self) -> None:
-        marked = [path for path in sorted((ROOT / "docs").glob("*.md")) if "<!-- table " in path.read_text()]
+        documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+        marked = [path for path in documents if "<!-- table " in path.read_text()]
         self.assertTrue(marked)
         for path in marked:
             self.path = path
