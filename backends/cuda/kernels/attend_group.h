@@ -299,10 +299,8 @@ DEVICE void attend_dense(const struct skv_gpu_attend *p, const struct tensor_pla
     at.v_row = first_token<V::APART>(j) * V::DENSE_STRIDE;
     uint v_base = base + SKV_CUDA_STEP_ROWS * V::DENSE_STRIDE;
     float score[1][V::TILES][2];
-    const struct tensor_words<V> no_words = {
-    };
-    const struct tensor_key_bits<V> no_bits = {
-    };
+    struct tensor_words<V> no_words;
+    struct tensor_key_bits<V> no_bits;
     score_step<V, 0, true>(&at, queries, two_rows(base + at.k_row, V::APART * V::DENSE_STRIDE), n_valid, no_words,
                            no_bits, 0, score[0]);
     finish_scores<V>(n_valid, score);
