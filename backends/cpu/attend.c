@@ -17,10 +17,11 @@
 #include "backends/cpu/tiles.h"
 #include "core/numbers.h"
 
-/* Rows of state (a query and its accumulator) of one pass over the tokens, at the largest head_dim; more take several
- * passes. */
-#define PASS_ROWS 32
+/* Query rows of one pass over the tokens, at the largest head_dim; more take several passes. */
+#define PASS_ROWS 16
 #define PASS_CHUNKS 64
+/* What the states of a pass take for one kind of tile, in floats. */
+#define STATE_FLOATS (PASS_ROWS * (2 * (size_t)SKV_HEAD_DIM_MAX + 2 * SKV_CPU_M_MAX))
 /* Enough that the threads end at about the same time. */
 #define TASKS_PER_THREAD 8
 
@@ -37,8 +38,7 @@ struct attend_job {
  * their own, so each has one, and the two are merged like splits in the end. */
 struct state {
     const struct skv_cpu_attend *kernel; /* NULL: no such tiles come */
-    float *qp, *o;
-    float mx[SKV_CPU_M_MAX], sum[SKV_CPU_M_MAX];
+    float *qp, *o, *mx, *sum;
 };
 
 /* Rows of one query token: at most m of them. */
@@ -79,8 +79,8 @@ static uint32_t visible_rows(const struct skv_attend_params *params, const struc
         uint64_t position = tile->first + t;
         if (position > chunk->position || (position < begin && position >= params->sink_tokens))
             continue;
-        k[n] = tile->k[t];
-        v[n++] = tile->v[t];
+        k[n] = skv_cpu_row(&tile->k, t);
+        v[n++] = skv_cpu_row(&tile->v, t);
     }
     return n;
 }
@@ -156,16 +156,17 @@ static void feed_chunk(const struct attend_job *job, const struct skv_cpu_tile *
     uint32_t n = visible_rows(params, chunk, tile, seen_k, seen_v);
     if (n == 0)
         return;
-    const uint8_t *const *k = n == tile->n ? tile->k : seen_k, *const *v = n == tile->n ? tile->v : seen_v;
+    const struct skv_cpu_rows k = n == tile->n ? tile->k : (struct skv_cpu_rows){seen_k, NULL, 0};
+    const struct skv_cpu_rows v = n == tile->n ? tile->v : (struct skv_cpu_rows){seen_v, NULL, 0};
     struct state *state = &chunk->state[tile->dense ? SKV_CPU_DENSE : SKV_CPU_RECORDS];
     float corr[SKV_CPU_M_MAX], scale = params->scale;
-    state->kernel->qk(k, n, state->qp, params->head_dim, s, after_k);
+    state->kernel->qk(&k, n, state->qp, params->head_dim, s, after_k);
     if (params->softcap > 0) {
         cap_scores(params, s, n, chunk->m);
         scale = 1;
     }
     job->kernels->softmax(s, n, chunk->m, scale, state->mx, state->sum, corr);
-    state->kernel->pv(v, n, s, corr, params->head_dim, state->o, after_v);
+    state->kernel->pv(&v, n, s, corr, params->head_dim, state->o, after_v);
 }
 
 /* Normalized results of the chunk's states, as parts to merge: out [source][m][head_dim], lse [source][m]. */
@@ -242,7 +243,7 @@ static size_t cut_head(const struct task *task, uint32_t i_head, uint32_t *i_row
     const struct attend_job *job = task->job;
     const struct skv_attend_params *params = job->params;
     uint32_t n_rows = params->n_new * job->group;
-    size_t row = 2 * (size_t)SKV_CPU_D_PAD(params->head_dim), room = 2 * PASS_ROWS * (size_t)SKV_HEAD_DIM_MAX;
+    size_t pad = SKV_CPU_D_PAD(params->head_dim);
     bool single = n_rows <= SKV_CPU_M_MAX && params->n_new == 1;
     while (*i_row < n_rows && *n_chunks < PASS_CHUNKS) {
         struct chunk *chunk = &chunks[*n_chunks];
@@ -251,7 +252,8 @@ static size_t cut_head(const struct task *task, uint32_t i_head, uint32_t *i_row
         chunk->state[SKV_CPU_DENSE].kernel = find_kernel(job, SKV_CPU_DENSE, left, &chunk->m);
         if (single)
             chunk->state[SKV_CPU_RECORDS].kernel = find_kernel(job, SKV_CPU_RECORDS, left, &chunk->m);
-        if (used + 2 * chunk->m * row > room)
+        size_t state_floats = 2 * chunk->m * pad + 2 * SKV_CPU_M_MAX;
+        if (used + state_floats > STATE_FLOATS)
             break;
         chunk->n_rows = left < chunk->m ? left : chunk->m;
         chunk->i_new = *i_row / job->group;
@@ -261,10 +263,12 @@ static size_t cut_head(const struct task *task, uint32_t i_head, uint32_t *i_row
             struct state *state = &chunk->state[source];
             if (!state->kernel)
                 continue;
-            state->qp = memory + used;
-            state->o = state->qp + chunk->m * row / 2;
-            used += chunk->m * row;
+            state->mx = memory + source * STATE_FLOATS + used;
+            state->sum = state->mx + SKV_CPU_M_MAX;
+            state->qp = state->mx + 2 * SKV_CPU_M_MAX;
+            state->o = state->qp + chunk->m * pad;
         }
+        used += state_floats;
         *i_row += chunk->n_rows;
         ++*n_chunks;
     }
@@ -315,10 +319,10 @@ static void run_pass(const struct task *task, struct chunk *chunks, uint32_t n_c
     while (tile->n) {
         skv_cpu_walk_next(&walk, next);
         struct skv_cpu_ahead v_rows =
-            skv_cpu_tile_ahead(params, tile, tile->v, v_before, chunks[0].m, job->math, streams);
-        struct skv_cpu_ahead k_rows =
-            skv_cpu_tile_ahead(params, next, next->k, tile->k[tile->n - 1], chunks[0].m, job->math, streams);
-        v_before = tile->v[tile->n - 1];
+            skv_cpu_tile_ahead(params, tile, &tile->v, v_before, chunks[0].m, job->math, streams);
+        struct skv_cpu_ahead k_rows = skv_cpu_tile_ahead(params, next, &next->k, skv_cpu_row(&tile->k, tile->n - 1),
+                                                         chunks[0].m, job->math, streams);
+        v_before = skv_cpu_row(&tile->v, tile->n - 1);
         if (expand)
             skv_cpu_tile_expand(job->kernels, params->head_dim, scratch, tile);
         struct chunk *its = chunks + (size_t)(tile->i_head - walk.first_head) * per_head;
@@ -349,7 +353,7 @@ static void attend_task(void *context, size_t i_task)
     walk->end =
         task.n_tokens < walk->first + job->plan->split_tokens ? task.n_tokens : walk->first + job->plan->split_tokens;
 
-    _Alignas(64) float memory[2 * PASS_ROWS * SKV_HEAD_DIM_MAX];
+    _Alignas(64) float memory[SKV_CPU_SOURCE_COUNT * STATE_FLOATS];
     struct chunk chunks[PASS_CHUNKS];
     for (uint32_t i_row = 0; i_head < end;) {
         uint32_t n_chunks = cut_chunks(&task, &i_head, &i_row, end, memory, chunks);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tiles: up to SKV_CPU_TILE tokens of one sequence and KV head as lists of row addresses, wherever the rows lie.
+ * Tiles: up to SKV_CPU_TILE tokens of one sequence and KV head, wherever their rows lie.
  */
 #ifndef SKV_CPU_TILES_H
 #define SKV_CPU_TILES_H
@@ -16,7 +16,8 @@ struct skv_cpu_tile {
     uint64_t first; /* position of row 0 */
     uint32_t n, i_head;
     bool dense;
-    const uint8_t *k[SKV_CPU_TILE], *v[SKV_CPU_TILE];
+    struct skv_cpu_rows k, v;
+    const uint8_t *k_list[SKV_CPU_TILE], *v_list[SKV_CPU_TILE]; /* for rows that have no order */
 };
 
 /* The tiles of some tokens of one sequence and some KV heads, in the order in which the rows lie in memory: within a
@@ -31,6 +32,9 @@ struct skv_cpu_walk {
     /* Where it stands, set by skv_cpu_walk_start. */
     uint32_t i_head;
     uint64_t position, stretch_first, stretch_end;
+    /* Of a stretch in fixed slots of one block: the block, and the slot of its first token. Else NULL. */
+    const uint8_t *k_block, *v_block;
+    uint32_t i_slot;
 };
 
 void skv_cpu_walk_start(struct skv_cpu_walk *walk);
@@ -41,29 +45,30 @@ void skv_cpu_walk_next(struct skv_cpu_walk *walk, struct skv_cpu_tile *tile);
 void skv_cpu_tile_expand(const struct skv_cpu_kernels *kernels, uint32_t head_dim, uint16_t *scratch,
                          struct skv_cpu_tile *tile);
 
-/* What to prefetch of a tile whose K or V rows are `row`; `before` is the last such row of the tile before it, or NULL.
- * Measured on Zen 4: dense rows the hardware follows well enough as long as the arithmetic takes as long as the memory,
- * one query row in f32 math; asking twice costs 20 %. So it does records that follow upon the last ones, and better
- * than a program, whose requests wait for places among the first-level cache's misses; but not as fast as bf16 products
- * or two query rows take records of two lines, nor in the bursts of the passes of more query rows. On Sapphire Rapids
- * records are 15 to 20 % slower where the program does not ask (`streams` false). */
+/* What to prefetch of a tile whose K or V rows are `rows`; `before` is the last such row of the tile before it, or
+ * NULL. Measured on Zen 4: dense rows the hardware follows well enough as long as the arithmetic takes as long as the
+ * memory, one query row in f32 math; asking twice costs 20 %. So it does records that follow upon the last ones, and
+ * better than a program, whose requests wait for places among the first-level cache's misses; but not as fast as two
+ * query rows take records of more than two lines, nor in the bursts of the passes of more query rows. On Sapphire
+ * Rapids records are 15 to 20 % slower where the program does not ask (`streams` false). */
 static inline struct skv_cpu_ahead skv_cpu_tile_ahead(const struct skv_attend_params *params,
-                                                      const struct skv_cpu_tile *tile, const uint8_t *const *row,
+                                                      const struct skv_cpu_tile *tile, const struct skv_cpu_rows *rows,
                                                       const uint8_t *before, uint32_t m, enum skv_cpu_math math,
                                                       bool streams)
 {
-    const struct skv_cpu_ahead none = {row, 0, 0};
+    const struct skv_cpu_ahead none = {{NULL, NULL, 0}, 0, 0};
     bool dot = math == SKV_CPU_BF16_DOT;
     if (tile->n == 0 || (tile->dense && m == 1 && !dot))
         return none;
     /* Rows of a page follow each other; a record's size is its successor's distance, or less. */
     uint32_t row_bytes = SKV_RECORD_BYTES(params->head_dim, params->head_dim);
-    uintptr_t distance = tile->n > 1 ? (uintptr_t)row[1] - (uintptr_t)row[0] : row_bytes;
-    bool follows = streams && (uintptr_t)row[0] - (uintptr_t)before < SKV_CPU_NEAR_BYTES;
+    uintptr_t first = (uintptr_t)skv_cpu_row(rows, 0);
+    uintptr_t distance = tile->n > 1 ? (uintptr_t)skv_cpu_row(rows, 1) - first : row_bytes;
+    bool follows = streams && first - (uintptr_t)before < SKV_CPU_NEAR_BYTES;
     bool small = distance < 2 * SKV_CPU_LINE_BYTES;
-    if (!tile->dense && follows && ((m == 1 && !dot) || (m <= 2 && small)))
+    if (!tile->dense && follows && (m == 1 || (m <= 2 && small)))
         return none;
-    return (struct skv_cpu_ahead){row, tile->n, distance < row_bytes ? (uint32_t)distance : row_bytes};
+    return (struct skv_cpu_ahead){*rows, tile->n, distance < row_bytes ? (uint32_t)distance : row_bytes};
 }
 
 #endif

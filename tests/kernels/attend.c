@@ -175,7 +175,8 @@ static int test_qk(const struct subject *subject, struct kt_rng *rng, uint32_t d
     memset(qp, KT_POISON, (size_t)m * pad * sizeof *qp);
     memset(s, KT_POISON, (size_t)m * SKV_CPU_TILE * sizeof *s);
     subject->kernel->prepare(q, d, qp);
-    subject->kernel->qk((const uint8_t *const *)kt_rows_list(&rows), n, qp, d, s, &kt_nothing_ahead);
+    const struct skv_cpu_rows all = kt_rows_any(&rows);
+    subject->kernel->qk(&all, n, qp, d, s, &kt_nothing_ahead);
     for (uint32_t i = 0; i < m; i++)
         for (uint32_t t = 0; t < n; t++) {
             struct sum want = {0, 0, 0};
@@ -203,7 +204,8 @@ static int test_qk(const struct subject *subject, struct kt_rng *rng, uint32_t d
         float alone[SKV_CPU_M_MAX * SKV_CPU_TILE + 16];
         float *aligned = alone + (64 - (uintptr_t)alone % 64) % 64 / sizeof *alone;
         const uint8_t *row = rows.at[pick[j]];
-        subject->kernel->qk(&row, 1, qp, d, aligned, &kt_nothing_ahead);
+        const struct skv_cpu_rows one = {&row, NULL, 0};
+        subject->kernel->qk(&one, 1, qp, d, aligned, &kt_nothing_ahead);
         for (uint32_t i = 0; i < m; i++) {
             float got = s[i * SKV_CPU_TILE + pick[j]], want = aligned[i * SKV_CPU_TILE];
             if (memcmp(&got, &want, sizeof got) && !(isnan(got) && isnan(want)))
@@ -250,7 +252,8 @@ static int test_pv(const struct subject *subject, struct kt_rng *rng, uint32_t d
                 if (kept[t][c])
                     add(sum, (double)s[i * SKV_CPU_TILE + t], number[t][c]);
         }
-    subject->kernel->pv((const uint8_t *const *)kt_rows_list(&rows), n, s, corr, d, o, &kt_nothing_ahead);
+    const struct skv_cpu_rows all = kt_rows_any(&rows);
+    subject->kernel->pv(&all, n, s, corr, d, o, &kt_nothing_ahead);
     subject->kernel->finish(o, d, out);
     for (uint32_t i = 0; i < m; i++)
         for (uint32_t c = 0; c < d; c++) {

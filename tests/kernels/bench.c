@@ -104,7 +104,7 @@ static uint64_t now(void)
 static uint64_t run(const struct job *job, const struct skv_cpu_kernels *table, struct data *data)
 {
     const struct skv_cpu_attend *attend = &table->attend[job->math][job->source][job->log_m];
-    const uint8_t **list = job->source == SKV_CPU_DENSE ? data->dense_row : data->record_row;
+    const uint8_t *const *list = job->source == SKV_CPU_DENSE ? data->dense_row : data->record_row;
     uint32_t m = 1u << job->log_m, d = data->d, n_words = SKV_BITMAP_WORDS(d);
     size_t stride = (size_t)(data->copy_row[1] - data->copy_row[0]);
     for (uint32_t i = 0; i < SKV_CPU_M_MAX; i++) {
@@ -118,11 +118,12 @@ static uint64_t run(const struct job *job, const struct skv_cpu_kernels *table, 
         attend->prepare(data->q, d, data->qp);
     uint64_t start = now();
     for (uint32_t t = 0; t < data->n_rows; t += KT_ROWS) {
+        const struct skv_cpu_rows rows = {NULL, list[t], (size_t)(list[1] - list[0])};
         const uint16_t *const *dense = (const uint16_t *const *)(const void *)(data->dense_row + t);
         if (job->operation == QK)
-            attend->qk(list + t, KT_ROWS, data->qp, d, data->s, &kt_nothing_ahead);
+            attend->qk(&rows, KT_ROWS, data->qp, d, data->s, &kt_nothing_ahead);
         else if (job->operation == PV)
-            attend->pv(list + t, KT_ROWS, data->s, data->corr, d, data->o, &kt_nothing_ahead);
+            attend->pv(&rows, KT_ROWS, data->s, data->corr, d, data->o, &kt_nothing_ahead);
         else if (job->operation == SOFTMAX)
             table->softmax(data->s, KT_ROWS, m, 0.1f, data->mx, data->sum, data->corr);
         else if (job->operation == COMPRESS_TOPK)

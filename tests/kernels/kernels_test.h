@@ -94,6 +94,8 @@ void kt_rows_place(struct kt_rows *rows, struct kt_rng *rng, enum kt_place place
 /* The list as kernels take it: n pointers, and not one more that could be read. A later call overwrites it. */
 uint8_t *const *kt_rows_list(const struct kt_rows *rows);
 const uint16_t *const *kt_rows_list16(const struct kt_rows *rows);
+/* The same as attention takes it: a first row and a stride where the rows lie so, else the list. */
+struct skv_cpu_rows kt_rows_any(const struct kt_rows *rows);
 /* Checks that nothing outside the rows was written. */
 int kt_rows_intact(const struct kt_rows *rows, const char *name);
 

@@ -16,7 +16,7 @@ struct kt_options kt_options;
 
 const uint32_t kt_d[KT_D_COUNT] = {8, 16, 24, 40, 64, 72, 80, 96, 112, 128, 136, 160, 192, 256, 384, 512};
 const uint32_t kt_n[KT_N_COUNT] = {1, 2, 7, 15, 16, 17, 31, 33, 63, 64};
-const struct skv_cpu_ahead kt_nothing_ahead = {NULL, 0, 0};
+const struct skv_cpu_ahead kt_nothing_ahead = {{NULL, NULL, 0}, 0, 0};
 const char *const kt_math_name[SKV_CPU_MATH_COUNT] = {"f16", "bf16", "bf16dot"};
 const char *const kt_source_name[SKV_CPU_SOURCE_COUNT] = {"records", "dense"};
 
@@ -181,6 +181,15 @@ uint8_t *const *kt_rows_list(const struct kt_rows *rows)
     for (uint32_t i = 0; i < rows->n; i++)
         list[i] = rows->at[i];
     return list;
+}
+
+struct skv_cpu_rows kt_rows_any(const struct kt_rows *rows)
+{
+    int strided = rows->place == KT_POOL || rows->place == KT_POOL_GAPS;
+    for (uint32_t i = 1; i < rows->n; i++)
+        strided = strided && rows->at[i] == rows->at[0] + i * rows->stride;
+    return strided ? (struct skv_cpu_rows){NULL, rows->at[0], rows->stride}
+                   : (struct skv_cpu_rows){(const uint8_t *const *)kt_rows_list(rows), NULL, 0};
 }
 
 const uint16_t *const *kt_rows_list16(const struct kt_rows *rows)

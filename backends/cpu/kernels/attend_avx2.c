@@ -74,7 +74,7 @@ INLINE void store_scores(__m256 x, uint32_t m, uint32_t first, float *s)
         memcpy(s + g * SKV_CPU_TILE + first, lane + g * count, count * sizeof *s);
 }
 
-INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d, float *s,
+INLINE void qk_one(enum row_kind kind, const struct skv_cpu_rows *row, uint32_t n, const float *q, uint32_t d, float *s,
                    const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = d / 8;
@@ -82,7 +82,7 @@ INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, co
         __m256 acc[8];
         UNROLL
         for (uint32_t t = 0; t < 8; t++) {
-            const uint8_t *r = row[first + t < n ? first + t : n - 1], *at = values(kind, r, d);
+            const uint8_t *r = skv_cpu_row(row, first + t < n ? first + t : n - 1), *at = values(kind, r, d);
             /* Two sums: one would wait for its own latency in every chunk. */
             __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
             uint32_t i = 0;
@@ -100,8 +100,8 @@ INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, co
 }
 
 /* As many rows at once as fill 8 accumulators; the last row stands in for those past n. */
-INLINE void qk_many(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d,
-                    float *s, const struct skv_cpu_ahead *ahead)
+INLINE void qk_many(enum row_kind kind, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const float *q,
+                    uint32_t d, float *s, const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = d / 8, pad = SKV_CPU_D_PAD(d), count = 8 / m;
     for (uint32_t first = 0; first < n; first += count) {
@@ -109,7 +109,7 @@ INLINE void qk_many(enum row_kind kind, uint32_t m, const uint8_t *const *row, u
         __m256 acc[8];
         UNROLL
         for (uint32_t t = 0; t < count; t++) {
-            r[t] = row[first + t < n ? first + t : n - 1];
+            r[t] = skv_cpu_row(row, first + t < n ? first + t : n - 1);
             at[t] = values(kind, r[t], d);
             skv_cpu_prefetch(ahead, first + t);
         }
@@ -133,8 +133,8 @@ INLINE void qk_many(enum row_kind kind, uint32_t m, const uint8_t *const *row, u
     }
 }
 
-INLINE void qk_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d,
-                   float *s, const struct skv_cpu_ahead *ahead)
+INLINE void qk_any(enum row_kind kind, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const float *q,
+                   uint32_t d, float *s, const struct skv_cpu_ahead *ahead)
 {
     if (m == 1)
         qk_one(kind, row, n, q, d, s, ahead);
@@ -144,7 +144,7 @@ INLINE void qk_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, ui
 
 /* Channels are taken in passes whose accumulators, m x chunks vectors, stay in registers. at[t] is where row t's values
  * go on, and moves. */
-INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t first, const uint8_t *const *row,
+INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t first, const struct skv_cpu_rows *row,
                     const uint8_t **at, uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
                     const struct skv_cpu_ahead *ahead)
 {
@@ -155,13 +155,13 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
     for (uint32_t i = 0; i < m * chunks; i++)
         acc[i] = _mm256_mul_ps(_mm256_load_ps(o + i / chunks * pad + i % chunks * 8), _mm256_set1_ps(corr[i / chunks]));
     for (uint32_t t = 0; t < n; t++) {
-        const uint8_t *value = is_dense(kind) ? row[t] + 16 * (size_t)first : at[t];
+        const uint8_t *r = skv_cpu_row(row, t), *value = is_dense(kind) ? r + 16 * (size_t)first : at[t];
         __m256 v[8];
         if (first == 0)
             skv_cpu_prefetch(ahead, t);
         UNROLL
         for (uint32_t i = 0; i < chunks; i++)
-            v[i] = load_chunk(kind, row[t], first + i, &value);
+            v[i] = load_chunk(kind, r, first + i, &value);
         if (!is_dense(kind))
             at[t] = value;
         UNROLL
@@ -173,14 +173,14 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
         _mm256_store_ps(o + i / chunks * pad + i % chunks * 8, acc[i]);
 }
 
-INLINE void pv_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *s,
+INLINE void pv_any(enum row_kind kind, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const float *s,
                    const float *corr, uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
     const uint8_t *at[SKV_CPU_TILE];
     uint32_t n_chunks = d / 8, chunks = 8 / m, i = 0;
     if (!is_dense(kind))
         for (uint32_t t = 0; t < n; t++)
-            at[t] = values(kind, row[t], d);
+            at[t] = values(kind, skv_cpu_row(row, t), d);
     for (; i + chunks <= n_chunks; i += chunks)
         pv_pass(kind, m, chunks, i, row, at, n, s, corr, d, o, ahead);
     uint32_t left = n_chunks - i;

@@ -201,25 +201,52 @@ INLINE void store_scores(__m512 x, uint32_t m, uint32_t first, float *s)
     }
 }
 
+/* Kernels of several query rows come to a row more than once, for which a list in the first-level cache is faster. */
+INLINE struct skv_cpu_rows listed(uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const uint8_t **list)
+{
+    if (m == 1 || row->list)
+        return *row;
+    const uint8_t *at = row->first;
+    for (uint32_t t = 0; t < n; t++, at += row->stride)
+        list[t] = at;
+    return (struct skv_cpu_rows){list, NULL, 0};
+}
+
+INLINE const uint8_t *row_at(uint32_t m, const struct skv_cpu_rows *row, uint32_t t)
+{
+    return m == 1 ? skv_cpu_row(row, t) : row->list[t];
+}
+
 /* The cursors of `count` rows from row `first` on; the last row stands in for those past n. */
-INLINE void seek_rows(enum row_kind kind, const uint8_t *const *row, uint32_t n, uint32_t first, uint32_t count,
+INLINE void seek_rows(enum row_kind kind, const struct skv_cpu_rows *row, uint32_t n, uint32_t first, uint32_t count,
                       uint32_t d, struct cursor *at)
 {
     for (uint32_t t = 0; t < count; t++)
-        at[t] = seek(kind, row[first + t < n ? first + t : n - 1], d, 0);
+        at[t] = seek(kind, row->list[first + t < n ? first + t : n - 1], d, 0);
 }
 
-INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d, float *s,
-                   const struct skv_cpu_ahead *ahead)
+/* The usual case: rows at equal distances, whole groups of 16, nothing to ask for. It is worth loops of its own for one
+ * query row, whose arithmetic does not hide the questions. */
+INLINE int is_plain(uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const struct skv_cpu_ahead *ahead)
+{
+    return m == 1 && !row->list && n % 16 == 0 && ahead->n == 0;
+}
+
+INLINE void qk_one(enum row_kind kind, int plain, const struct skv_cpu_rows *row, uint32_t n, const float *q,
+                   uint32_t d, float *s, const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = (d + 31) / 32;
     for (uint32_t first = 0; first < n; first += 16) {
         __m512 acc[16];
 #pragma GCC unroll 16
         for (uint32_t t = 0; t < 16; t++) {
-            struct cursor at = seek(kind, row[first + t < n ? first + t : n - 1], d, 0);
+            struct cursor at = seek(kind,
+                                    plain ? row->first + (first + t) * row->stride
+                                          : skv_cpu_row(row, first + t < n ? first + t : n - 1),
+                                    d, 0);
             __m512 sum = _mm512_setzero_ps(), a, b;
-            skv_cpu_prefetch(ahead, first + t);
+            if (!plain)
+                skv_cpu_prefetch(ahead, first + t);
 #pragma GCC unroll 4
             for (uint32_t i = 0; i < n_chunks; i++) {
                 load_chunk(kind, &at, d, i, &a, &b);
@@ -232,14 +259,16 @@ INLINE void qk_one(enum row_kind kind, const uint8_t *const *row, uint32_t n, co
     }
 }
 
-INLINE void qk_many(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d,
-                    float *s, const struct skv_cpu_ahead *ahead)
+INLINE void qk_many(enum row_kind kind, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const float *q,
+                    uint32_t d, float *s, const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = (d + 31) / 32, pad = SKV_CPU_D_PAD(d), count = 16 / m;
+    const uint8_t *list[SKV_CPU_TILE];
+    const struct skv_cpu_rows rows = listed(m, row, n, list);
     for (uint32_t first = 0; first < n; first += count) {
         __m512 acc[16];
         struct cursor at[8];
-        seek_rows(kind, row, n, first, count, d, at);
+        seek_rows(kind, &rows, n, first, count, d, at);
         for (uint32_t t = 0; t < count; t++)
             skv_cpu_prefetch(ahead, first + t);
 #pragma GCC unroll 16
@@ -279,8 +308,8 @@ INLINE void qk_many(enum row_kind kind, uint32_t m, const uint8_t *const *row, u
 }
 
 /* Channels are taken in passes whose accumulators, m x 2 x chunks vectors, stay in registers. */
-INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t first_chunk, const uint8_t *const *row,
-                    uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
+INLINE void pv_pass(enum row_kind kind, int plain, uint32_t m, uint32_t chunks, uint32_t first_chunk,
+                    const struct skv_cpu_rows *row, uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
                     const struct skv_cpu_ahead *ahead)
 {
     uint32_t pad = SKV_CPU_D_PAD(d);
@@ -291,9 +320,9 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
         for (uint32_t i = 0; i < 2 * chunks; i++)
             acc[g][i] = _mm512_mul_ps(_mm512_load_ps(o + g * pad + 32 * first_chunk + 16 * i), _mm512_set1_ps(corr[g]));
     for (uint32_t t = 0; t < n; t++) {
-        struct cursor at = seek(kind, row[t], d, first_chunk);
+        struct cursor at = seek(kind, plain ? row->first + t * row->stride : row_at(m, row, t), d, first_chunk);
         __m512 v[8];
-        if (first_chunk == 0)
+        if (first_chunk == 0 && !plain)
             skv_cpu_prefetch(ahead, t);
 #pragma GCC unroll 4
         for (uint32_t i = 0; i < chunks; i++)
@@ -313,25 +342,39 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
             _mm512_store_ps(o + g * pad + 32 * first_chunk + 16 * i, acc[g][i]);
 }
 
-INLINE void pv_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *s,
-                   const float *corr, uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
+/* Channels in passes that keep their accumulators in registers. */
+INLINE void pv_passes(enum row_kind kind, int plain, uint32_t m, const struct skv_cpu_rows *row, uint32_t n,
+                      const float *s, const float *corr, uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = (d + 31) / 32, chunks = m <= 2 ? 4 : 8 / m, i = 0;
     for (; i + chunks <= n_chunks; i += chunks)
-        pv_pass(kind, m, chunks, i, row, n, s, corr, d, o, ahead);
+        pv_pass(kind, plain, m, chunks, i, row, n, s, corr, d, o, ahead);
     if (chunks == 4 && i + 2 <= n_chunks) {
-        pv_pass(kind, m, 2, i, row, n, s, corr, d, o, ahead);
+        pv_pass(kind, plain, m, 2, i, row, n, s, corr, d, o, ahead);
         i += 2;
     }
     if (i < n_chunks)
-        pv_pass(kind, m, 1, i, row, n, s, corr, d, o, ahead);
+        pv_pass(kind, plain, m, 1, i, row, n, s, corr, d, o, ahead);
 }
 
-INLINE void qk_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d,
-                   float *s, const struct skv_cpu_ahead *ahead)
+INLINE void pv_any(enum row_kind kind, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const float *s,
+                   const float *corr, uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
-    if (m == 1)
-        qk_one(kind, row, n, q, d, s, ahead);
+    const uint8_t *list[SKV_CPU_TILE];
+    const struct skv_cpu_rows rows = listed(m, row, n, list);
+    if (is_plain(m, row, n, ahead))
+        pv_passes(kind, 1, m, &rows, n, s, corr, d, o, ahead);
+    else
+        pv_passes(kind, 0, m, &rows, n, s, corr, d, o, ahead);
+}
+
+INLINE void qk_any(enum row_kind kind, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const float *q,
+                   uint32_t d, float *s, const struct skv_cpu_ahead *ahead)
+{
+    if (is_plain(m, row, n, ahead))
+        qk_one(kind, 1, row, n, q, d, s, ahead);
+    else if (m == 1)
+        qk_one(kind, 0, row, n, q, d, s, ahead);
     else
         qk_many(kind, m, row, n, q, d, s, ahead);
 }

@@ -37,18 +37,24 @@ INLINE enum row_kind kind_of(int dense)
     return dense ? DENSE_BF16 : EXPAND16_BF16;
 }
 
-INLINE void qk_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n, const uint16_t *q, uint32_t d,
-                   float *s, const struct skv_cpu_ahead *ahead)
+INLINE void qk_rows_dot(int dense, int plain, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const uint16_t *q,
+                        uint32_t d, float *s, const struct skv_cpu_ahead *ahead)
 {
     uint32_t n_chunks = (d + 31) / 32, pad = SKV_CPU_D_PAD(d), count = 16 / m;
+    const uint8_t *list[SKV_CPU_TILE];
+    const struct skv_cpu_rows rows = listed(m, row, n, list);
     for (uint32_t first = 0; first < n; first += count) {
         __m512 acc[16];
         if (m == 1) {
 #pragma GCC unroll 16
             for (uint32_t t = 0; t < 16; t++) {
-                struct cursor at = seek(kind_of(dense), row[first + t < n ? first + t : n - 1], d, 0);
+                struct cursor at = seek(kind_of(dense),
+                                        plain ? row->first + (first + t) * row->stride
+                                              : skv_cpu_row(row, first + t < n ? first + t : n - 1),
+                                        d, 0);
                 acc[t] = _mm512_setzero_ps();
-                skv_cpu_prefetch(ahead, first + t);
+                if (!plain)
+                    skv_cpu_prefetch(ahead, first + t);
 #pragma GCC unroll 4
                 for (uint32_t i = 0; i < n_chunks; i++)
                     acc[t] = dot(acc[t], load_words(dense, &at, d, i), _mm512_load_si512(q + 32 * i));
@@ -57,7 +63,7 @@ INLINE void qk_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n,
             continue;
         }
         struct cursor at[8];
-        seek_rows(kind_of(dense), row, n, first, count, d, at);
+        seek_rows(kind_of(dense), &rows, n, first, count, d, at);
         for (uint32_t t = 0; t < count; t++)
             skv_cpu_prefetch(ahead, first + t);
 #pragma GCC unroll 16
@@ -81,9 +87,9 @@ INLINE void qk_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n,
 }
 
 /* `pairs` holds each query row's weights as bf16, [m][SKV_CPU_TILE], zero from n on. */
-INLINE void pv_pass_dot(int dense, uint32_t m, uint32_t chunks, uint32_t first_chunk, const uint8_t *const *row,
-                        uint32_t n, const uint16_t *pairs, const float *corr, uint32_t d, float *o,
-                        const struct skv_cpu_ahead *ahead)
+INLINE void pv_pass_dot(int dense, int plain, uint32_t m, uint32_t chunks, uint32_t first_chunk,
+                        const struct skv_cpu_rows *row, uint32_t n, const uint16_t *pairs, const float *corr,
+                        uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
     uint32_t pad = SKV_CPU_D_PAD(d);
     __m512 acc[8][8];
@@ -94,11 +100,13 @@ INLINE void pv_pass_dot(int dense, uint32_t m, uint32_t chunks, uint32_t first_c
             acc[g][i] = _mm512_mul_ps(_mm512_load_ps(o + g * pad + 32 * first_chunk + 16 * i), _mm512_set1_ps(corr[g]));
     for (uint32_t t = 0; t < n; t += 2) {
         /* A last row without a partner meets zeros, not a row that does not exist. */
-        int partner = t + 1 < n;
-        struct cursor at0 = seek(kind_of(dense), row[t], d, first_chunk);
-        struct cursor at1 = seek(kind_of(dense), row[partner ? t + 1 : t], d, first_chunk);
+        int partner = plain || t + 1 < n;
+        const uint8_t *row0 = plain ? row->first + t * row->stride : row_at(m, row, t);
+        const uint8_t *row1 = plain ? row0 + row->stride : row_at(m, row, partner ? t + 1 : t);
+        struct cursor at0 = seek(kind_of(dense), row0, d, first_chunk),
+                      at1 = seek(kind_of(dense), row1, d, first_chunk);
         __m512i v[8];
-        if (first_chunk == 0) {
+        if (first_chunk == 0 && !plain) {
             skv_cpu_prefetch(ahead, t);
             skv_cpu_prefetch(ahead, t + 1);
         }
@@ -126,8 +134,8 @@ INLINE void pv_pass_dot(int dense, uint32_t m, uint32_t chunks, uint32_t first_c
             _mm512_store_ps(o + g * pad + 32 * first_chunk + 16 * i, acc[g][i]);
 }
 
-INLINE void pv_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n, const float *s, const float *corr,
-                   uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
+INLINE void pv_rows_dot(int dense, int plain, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const float *s,
+                        const float *corr, uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
     _Alignas(64) uint16_t pairs[SKV_CPU_M_MAX * SKV_CPU_TILE];
     for (uint32_t g = 0; g < m; g++)
@@ -137,14 +145,34 @@ INLINE void pv_dot(int dense, uint32_t m, const uint8_t *const *row, uint32_t n,
             _mm256_store_si256((__m256i *)(void *)(pairs + g * SKV_CPU_TILE + t), (__m256i)_mm512_cvtneps_pbh(weights));
         }
     uint32_t n_chunks = (d + 31) / 32, chunks = m <= 2 ? 4 : 8 / m, i = 0;
+    const uint8_t *list[SKV_CPU_TILE];
+    const struct skv_cpu_rows rows = listed(m, row, n, list);
     for (; i + chunks <= n_chunks; i += chunks)
-        pv_pass_dot(dense, m, chunks, i, row, n, pairs, corr, d, o, ahead);
+        pv_pass_dot(dense, plain, m, chunks, i, &rows, n, pairs, corr, d, o, ahead);
     if (chunks == 4 && i + 2 <= n_chunks) {
-        pv_pass_dot(dense, m, 2, i, row, n, pairs, corr, d, o, ahead);
+        pv_pass_dot(dense, plain, m, 2, i, &rows, n, pairs, corr, d, o, ahead);
         i += 2;
     }
     for (; i < n_chunks; i++)
-        pv_pass_dot(dense, m, 1, i, row, n, pairs, corr, d, o, ahead);
+        pv_pass_dot(dense, plain, m, 1, i, &rows, n, pairs, corr, d, o, ahead);
+}
+
+INLINE void qk_dot(int dense, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const uint16_t *q, uint32_t d,
+                   float *s, const struct skv_cpu_ahead *ahead)
+{
+    if (is_plain(m, row, n, ahead))
+        qk_rows_dot(dense, 1, m, row, n, q, d, s, ahead);
+    else
+        qk_rows_dot(dense, 0, m, row, n, q, d, s, ahead);
+}
+
+INLINE void pv_dot(int dense, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const float *s, const float *corr,
+                   uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
+{
+    if (is_plain(m, row, n, ahead))
+        pv_rows_dot(dense, 1, m, row, n, s, corr, d, o, ahead);
+    else
+        pv_rows_dot(dense, 0, m, row, n, s, corr, d, o, ahead);
 }
 
 /* The queries are bf16-exact, so their upper halves are all of them. */

@@ -68,8 +68,8 @@ INLINE float32x4_t reduce4(const float32x4_t acc[4])
 
 /* Rows are taken `count` at once, with up to 16 accumulators; the last row stands in for those past n. Tokens past n
  * get scores too, which is allowed: s has room for a whole tile. */
-INLINE void qk_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *q, uint32_t d,
-                   float *s, const struct skv_cpu_ahead *ahead)
+INLINE void qk_any(enum row_kind kind, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const float *q,
+                   uint32_t d, float *s, const struct skv_cpu_ahead *ahead)
 {
     /* With few query rows, both halves of a chunk have their own sums: else each would wait for the other. */
     const uint32_t n_chunks = d / 8, pad = SKV_CPU_D_PAD(d), count = m == 8 ? 2 : 4, parts = m <= 2 ? 2 : 1;
@@ -80,7 +80,7 @@ INLINE void qk_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, ui
         float32x4_t acc[16];
         UNROLL
         for (uint32_t t = 0; t < count; t++)
-            r[t] = row[first + t < n ? first + t : n - 1];
+            r[t] = skv_cpu_row(row, first + t < n ? first + t : n - 1);
         for (uint32_t t = 0; t < count; t++) {
             find_values(kind, r[t], d, offset[t]);
             skv_cpu_prefetch(ahead, first + t);
@@ -124,7 +124,7 @@ INLINE void qk_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, ui
 }
 
 /* Channels are taken in passes whose accumulators, m x chunks pairs of vectors, stay in registers. */
-INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t first, const uint8_t *const *row,
+INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t first, const struct skv_cpu_rows *row,
                     uint16_t (*offset)[CHUNKS_MAX], uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
                     const struct skv_cpu_ahead *ahead)
 {
@@ -140,7 +140,7 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
             skv_cpu_prefetch(ahead, t);
         UNROLL
         for (uint32_t i = 0; i < chunks; i++)
-            load_chunk(kind, row[t], offset[t], first + i, v + 2 * i);
+            load_chunk(kind, skv_cpu_row(row, t), offset[t], first + i, v + 2 * i);
         UNROLL
         for (uint32_t i = 0; i < m * vectors; i++)
             acc[i] = vfmaq_n_f32(acc[i], v[i % vectors], s[i / vectors * SKV_CPU_TILE + t]);
@@ -150,13 +150,13 @@ INLINE void pv_pass(enum row_kind kind, uint32_t m, uint32_t chunks, uint32_t fi
         vst1q_f32(o + i / vectors * pad + i % vectors * 4, acc[i]);
 }
 
-INLINE void pv_any(enum row_kind kind, uint32_t m, const uint8_t *const *row, uint32_t n, const float *s,
+INLINE void pv_any(enum row_kind kind, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const float *s,
                    const float *corr, uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
     uint16_t offset[SKV_CPU_TILE][CHUNKS_MAX];
     uint32_t n_chunks = d / 8, chunks = 8 / m, i = 0;
     for (uint32_t t = 0; t < n; t++)
-        find_values(kind, row[t], d, offset[t]);
+        find_values(kind, skv_cpu_row(row, t), d, offset[t]);
     for (; i + chunks <= n_chunks; i += chunks)
         pv_pass(kind, m, chunks, i, row, offset, n, s, corr, d, o, ahead);
     uint32_t left = n_chunks - i;

@@ -46,12 +46,12 @@ static void prepare(const float *q, uint32_t d, void *qp, uint32_t m)
     memcpy(qp, q, (size_t)m * d * sizeof *q);
 }
 
-static inline void qk(const uint8_t *const *row, uint32_t n, const float *q, uint32_t d, float *s, uint32_t m,
+static inline void qk(const struct skv_cpu_rows *row, uint32_t n, const float *q, uint32_t d, float *s, uint32_t m,
                       void (*load)(const uint8_t *, uint32_t, int, float *), int bf16)
 {
     float x[SKV_HEAD_DIM_MAX];
     for (uint32_t t = 0; t < n; t++) {
-        load(row[t], d, bf16, x);
+        load(skv_cpu_row(row, t), d, bf16, x);
         for (uint32_t i = 0; i < m; i++) {
             float lane[LANES] = {0}, sum = 0;
             for (uint32_t c = 0; c < d; c += LANES)
@@ -64,15 +64,15 @@ static inline void qk(const uint8_t *const *row, uint32_t n, const float *q, uin
     }
 }
 
-static inline void pv(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
-                      uint32_t m, void (*load)(const uint8_t *, uint32_t, int, float *), int bf16)
+static inline void pv(const struct skv_cpu_rows *row, uint32_t n, const float *s, const float *corr, uint32_t d,
+                      float *o, uint32_t m, void (*load)(const uint8_t *, uint32_t, int, float *), int bf16)
 {
     float x[SKV_HEAD_DIM_MAX];
     for (uint32_t i = 0; i < m; i++)
         for (uint32_t c = 0; c < d; c++)
             o[(size_t)i * d + c] *= corr[i];
     for (uint32_t t = 0; t < n; t++) {
-        load(row[t], d, bf16, x);
+        load(skv_cpu_row(row, t), d, bf16, x);
         for (uint32_t i = 0; i < m; i++) {
             float weight = s[i * SKV_CPU_TILE + t];
             for (uint32_t c = 0; c < d; c++)
@@ -91,18 +91,19 @@ static inline void pv(const uint8_t *const *row, uint32_t n, const float *s, con
     {                                                               \
         prepare(o, d, out, M);                                      \
     }
-#define DEFINE(TYPE, BF16, SOURCE, LOAD, M)                                                                           \
-    static void qk_##TYPE##_##SOURCE##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d,        \
-                                            float *s, const struct skv_cpu_ahead *ahead)                              \
-    {                                                                                                                 \
-        (void)ahead;                                                                                                  \
-        qk(row, n, qp, d, s, M, LOAD, BF16);                                                                          \
-    }                                                                                                                 \
-    static void pv_##TYPE##_##SOURCE##_m##M(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, \
-                                            uint32_t d, float *o, const struct skv_cpu_ahead *ahead)                  \
-    {                                                                                                                 \
-        (void)ahead;                                                                                                  \
-        pv(row, n, s, corr, d, o, M, LOAD, BF16);                                                                     \
+#define DEFINE(TYPE, BF16, SOURCE, LOAD, M)                                                                         \
+    static void qk_##TYPE##_##SOURCE##_m##M(const struct skv_cpu_rows *row, uint32_t n, const void *qp, uint32_t d, \
+                                            float *s, const struct skv_cpu_ahead *ahead)                            \
+    {                                                                                                               \
+        (void)ahead;                                                                                                \
+        qk(row, n, qp, d, s, M, LOAD, BF16);                                                                        \
+    }                                                                                                               \
+    static void pv_##TYPE##_##SOURCE##_m##M(const struct skv_cpu_rows *row, uint32_t n, const float *s,             \
+                                            const float *corr, uint32_t d, float *o,                                \
+                                            const struct skv_cpu_ahead *ahead)                                      \
+    {                                                                                                               \
+        (void)ahead;                                                                                                \
+        pv(row, n, s, corr, d, o, M, LOAD, BF16);                                                                   \
     }
 #define DEFINE_ALL(M)                        \
     DEFINE_ENDS(M)                           \

@@ -8,34 +8,34 @@
 
 #include "backends/cpu/kernels/kernels.h"
 
-#define DEFINE_VARIANT(NAME, KIND, BODY, M)                                                                            \
-    static void prepare_##NAME##_m##M(const float *q, uint32_t d, void *qp)                                            \
-    {                                                                                                                  \
-        prepare_##BODY(KIND, M, q, d, qp);                                                                             \
-    }                                                                                                                  \
-    static void qk_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s,          \
-                                 const struct skv_cpu_ahead *ahead)                                                    \
-    {                                                                                                                  \
-        if (d == 128)                                                                                                  \
-            qk_##BODY(KIND, M, row, n, qp, 128, s, ahead);                                                             \
-        else if (d == 64)                                                                                              \
-            qk_##BODY(KIND, M, row, n, qp, 64, s, ahead);                                                              \
-        else                                                                                                           \
-            qk_##BODY(KIND, M, row, n, qp, d, s, ahead);                                                               \
-    }                                                                                                                  \
-    static void pv_##NAME##_m##M(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, \
-                                 float *o, const struct skv_cpu_ahead *ahead)                                          \
-    {                                                                                                                  \
-        if (d == 128)                                                                                                  \
-            pv_##BODY(KIND, M, row, n, s, corr, 128, o, ahead);                                                        \
-        else if (d == 64)                                                                                              \
-            pv_##BODY(KIND, M, row, n, s, corr, 64, o, ahead);                                                         \
-        else                                                                                                           \
-            pv_##BODY(KIND, M, row, n, s, corr, d, o, ahead);                                                          \
-    }                                                                                                                  \
-    static void finish_##NAME##_m##M(const float *o, uint32_t d, float *out)                                           \
-    {                                                                                                                  \
-        finish_##BODY(KIND, M, o, d, out);                                                                             \
+#define DEFINE_VARIANT(NAME, KIND, BODY, M)                                                                        \
+    static void prepare_##NAME##_m##M(const float *q, uint32_t d, void *qp)                                        \
+    {                                                                                                              \
+        prepare_##BODY(KIND, M, q, d, qp);                                                                         \
+    }                                                                                                              \
+    static void qk_##NAME##_m##M(const struct skv_cpu_rows *row, uint32_t n, const void *qp, uint32_t d, float *s, \
+                                 const struct skv_cpu_ahead *ahead)                                                \
+    {                                                                                                              \
+        if (d == 128)                                                                                              \
+            qk_##BODY(KIND, M, row, n, qp, 128, s, ahead);                                                         \
+        else if (d == 64)                                                                                          \
+            qk_##BODY(KIND, M, row, n, qp, 64, s, ahead);                                                          \
+        else                                                                                                       \
+            qk_##BODY(KIND, M, row, n, qp, d, s, ahead);                                                           \
+    }                                                                                                              \
+    static void pv_##NAME##_m##M(const struct skv_cpu_rows *row, uint32_t n, const float *s, const float *corr,    \
+                                 uint32_t d, float *o, const struct skv_cpu_ahead *ahead)                          \
+    {                                                                                                              \
+        if (d == 128)                                                                                              \
+            pv_##BODY(KIND, M, row, n, s, corr, 128, o, ahead);                                                    \
+        else if (d == 64)                                                                                          \
+            pv_##BODY(KIND, M, row, n, s, corr, 64, o, ahead);                                                     \
+        else                                                                                                       \
+            pv_##BODY(KIND, M, row, n, s, corr, d, o, ahead);                                                      \
+    }                                                                                                              \
+    static void finish_##NAME##_m##M(const float *o, uint32_t d, float *out)                                       \
+    {                                                                                                              \
+        finish_##BODY(KIND, M, o, d, out);                                                                         \
     }
 #define DEFINE_VARIANTS(NAME, KIND, BODY) \
     DEFINE_VARIANT(NAME, KIND, BODY, 1)   \

@@ -3,9 +3,9 @@
  * The CPU backend's kernel table: every instruction-set level fills in what it does better than the level below.
  *
  * Conventions shared by all kernels:
- *   - Work arrives as lists of row pointers. A row is either a record (core/FORMAT.md: bitmap words, then the kept
- * values in channel order) or a dense row of head_dim 16-bit values. So one kernel serves fixed slots, ragged pages,
- * strided dense tensors and scattered tokens alike; the price is one pointer load per row.
+ *   - Work arrives as rows: a first one and a stride, or a list of addresses. A row is either a record (core/FORMAT.md:
+ * bitmap words, then the kept values in channel order) or a dense row of head_dim 16-bit values. So one kernel serves
+ * fixed slots, ragged pages, strided dense tensors and scattered tokens alike.
  *   - Record pointers are 8-byte aligned and may be read up to SKV_READ_SLACK bytes past the record's end; dense rows
  * are 2-byte aligned and exactly head_dim values of them may be read. A record or row is written exactly, never past
  * its end.
@@ -46,10 +46,23 @@ enum skv_cpu_source {
     SKV_CPU_SOURCE_COUNT
 };
 
+/* Rows at equal distances, or where a list says. A list is lines of memory besides the rows', which is what attention
+ * from memory can afford least (docs/cpu.md); so it is for rows that have no order. */
+struct skv_cpu_rows {
+    const uint8_t *const *list; /* NULL: row i is at first + i * stride */
+    const uint8_t *first;
+    size_t stride;
+};
+
+static inline const uint8_t *skv_cpu_row(const struct skv_cpu_rows *rows, uint32_t i)
+{
+    return rows->list ? rows->list[i] : rows->first + i * rows->stride;
+}
+
 /* Rows that the next call will read: a kernel asks for row i of them beside its own row i, so that memory works while
  * it computes. n is 0 where that would not pay. */
 struct skv_cpu_ahead {
-    const uint8_t *const *row;
+    struct skv_cpu_rows rows;
     uint32_t n, row_bytes;
 };
 
@@ -58,9 +71,11 @@ struct skv_cpu_ahead {
 /* Always inlined: GCC takes a function that only prefetches for one without effects, and drops calls of it. */
 static inline __attribute__((always_inline)) void skv_cpu_prefetch(const struct skv_cpu_ahead *ahead, uint32_t i)
 {
-    if (i < ahead->n)
-        for (uint32_t byte = 0; byte < ahead->row_bytes; byte += SKV_CPU_LINE_BYTES)
-            __builtin_prefetch(ahead->row[i] + byte, 0, 2);
+    if (i >= ahead->n)
+        return;
+    const uint8_t *row = skv_cpu_row(&ahead->rows, i);
+    for (uint32_t byte = 0; byte < ahead->row_bytes; byte += SKV_CPU_LINE_BYTES)
+        __builtin_prefetch(row + byte, 0, 2);
 }
 
 /* One attention variant for exactly m query rows of one KV head.
@@ -76,10 +91,10 @@ struct skv_cpu_attend {
     /* q: [m][d] floats (bf16-exact for SKV_CPU_BF16_DOT). */
     void (*prepare)(const float *q, uint32_t d, void *qp);
     /* s[i][t] = dot(q_i, row_t) for t < n, f32 sums in an order fixed by (d, variant) alone. */
-    void (*qk)(const uint8_t *const *row, uint32_t n, const void *qp, uint32_t d, float *s,
+    void (*qk)(const struct skv_cpu_rows *row, uint32_t n, const void *qp, uint32_t d, float *s,
                const struct skv_cpu_ahead *ahead);
     /* o_i = o_i * corr[i] + sum over t < n of s[i][t] * row_t. */
-    void (*pv)(const uint8_t *const *row, uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
+    void (*pv)(const struct skv_cpu_rows *row, uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
                const struct skv_cpu_ahead *ahead);
     /* out[i][c], [m][d] floats, from o; not scaled. */
     void (*finish)(const float *o, uint32_t d, float *out);
