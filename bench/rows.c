@@ -82,7 +82,8 @@ void bench_print_head(const struct bench *bench, const char *op, const struct be
     printf("%-10s ", op);
     if (setting->shape)
         printf("%-20s %-4s k=%-3u ", setting->shape->name, setting->dtype == SKV_F16 ? "f16" : "bf16", setting->kept);
-    printf("%.11s", bench->on->info.variant);
+    /* The variant names the threads, too. */
+    printf("%.*s", (int)strcspn(bench->on->info.variant, ","), bench->on->info.variant);
     if (setting->n_threads)
         printf(" %u thr", setting->n_threads);
     printf("  ");
