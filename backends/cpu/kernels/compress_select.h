@@ -39,6 +39,11 @@ INLINE void select_rows(const uint16_t *const *row, uint32_t n, uint32_t d, uint
     _Alignas(64) uint64_t word[SKV_WORDS_MAX * ROWS];
     for (uint32_t first = 0; first < n; first += at_once) {
         uint32_t left = n - first, rows = left < at_once ? left : at_once;
+        /* What is to be written arrives while the rows are searched. */
+        if (record)
+            for (uint32_t r = 0; r < rows; r++)
+                for (uint32_t byte = 0; byte < SKV_RECORD_BYTES(d, k); byte += 64)
+                    __builtin_prefetch(record[first + r] + byte, 1, 3);
         make_planes(row + first, rows, d, plane);
         if (rows > ROWS)
             make_planes(row + first + ROWS, rows - ROWS, d, plane + PLANES * words * ROWS);
