@@ -68,6 +68,12 @@ class Bench(Case):
         for name in ("speed_over_dense", "fraction_of_read"):
             self.assertGreater(row[name]["median"], 0)
 
+    def test_records_longer_than_rows(self) -> None:
+        """All channels are kept: copies beside the operations must end with the rows, which sanitizers see."""
+        found = self.bench(*SMALL, "--op", "compress,decompress", "--kept", "128")
+        self.assertEqual(found["skipped"], [])
+        self.assertEqual({(row["op"], row["kept"]) for row in found["results"]}, {("compress", 64), ("decompress", 64)})
+
     def test_amortized_has_its_parts(self) -> None:
         row = self.bench(*SMALL, "--op", "amortized", "--dtype", "f16", "--kept", "64")["results"][0]
         for name in ("amortized", "dense", "prefill"):
