@@ -81,11 +81,14 @@ static inline __attribute__((always_inline)) void skv_cpu_prefetch(const struct 
 /* One attention variant for exactly m query rows of one KV head.
  *
  * The caller runs, for a list of tiles: prepare once; then per tile qk on the K rows, softmax (table entry below) on
- * the scores, pv on the V rows; finish once. Buffers are 64-byte aligned: qp   prepared queries, m * SKV_CPU_D_PAD(d)
- * floats of storage in an order private to the variant s    scores and then weights, [m][SKV_CPU_TILE] floats; entries
- * at and past n are neither read nor written by qk and pv (qk may write them, with any value) o    accumulators, m *
- * SKV_CPU_D_PAD(d) floats in an order private to the variant; all-zero bits is the zero state A variant must not let a
- * row at or past n, or channels past d, influence a result: they may hold NaN. */
+ * the scores, pv on the V rows; finish once. Buffers are 64-byte aligned:
+ *
+ * - qp: prepared queries, m * SKV_CPU_D_PAD(d) floats of storage in an order private to the variant;
+ * - s: scores and then weights, [m][SKV_CPU_TILE] floats; entries at and past n are neither read nor written by qk and
+ *   pv (qk may write them, with any value);
+ * - o: accumulators, m * SKV_CPU_D_PAD(d) floats in an order private to the variant; all-zero bits is the zero state.
+ *
+ * A variant must not let a row at or past n, or channels past d, influence a result: they may hold NaN. */
 struct skv_cpu_attend {
     const char *name; /* "f16.records.m4.avx512vbmi2": math, source, m, instruction set */
     /* q: [m][d] floats (bf16-exact for SKV_CPU_BF16_DOT). */
