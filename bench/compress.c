@@ -36,10 +36,11 @@ static bool run_decompress(void *context)
     return true;
 }
 
-/* Records that keep all channels are longer than rows, behind whose buffer nothing is: copies end with the rows. */
-static uint64_t at_most_rows(const struct bench_cache *cache, uint64_t n_bytes)
+/* Of a set's records, or as much as its rows have: records that keep all channels are longer, and behind the rows'
+ * buffer is nothing to copy. */
+static uint64_t packed_bytes(const struct bench_cache *cache)
 {
-    return n_bytes < cache->rows_bytes ? n_bytes : cache->rows_bytes;
+    return cache->record_bytes < cache->rows_bytes ? cache->record_bytes : cache->rows_bytes;
 }
 
 /* A copy that moves as many bytes; on the host, one that reads whole rows and writes their fronts. */
@@ -52,13 +53,12 @@ static bool run_copy(void *context)
     if (!bench->on->limits.host_memory) {
         BENCH_TRY(bench,
                   skv_buffer_copy(bench->on->queue, (skv_span){cache->rows[1], at}, (skv_span){cache->rows[0], at},
-                                  at_most_rows(cache, (cache->rows_bytes + cache->record_bytes) / 2)));
+                                  (cache->rows_bytes + packed_bytes(cache)) / 2));
         return true;
     }
     return bench_stream_pack((uint8_t *)skv_buffer_host(cache->pages[0]) + i_set * cache->set_bytes,
-                             (const uint8_t *)skv_buffer_host(cache->rows[0]) + at,
-                             at_most_rows(cache, cache->record_bytes), cache->rows_bytes,
-                             packing->setting->n_threads) ||
+                             (const uint8_t *)skv_buffer_host(cache->rows[0]) + at, packed_bytes(cache),
+                             cache->rows_bytes, packing->setting->n_threads) ||
            bench_fail(bench, "failed", "the system gives no more threads");
 }
 
@@ -70,9 +70,9 @@ static bool run_plain_copy(void *context)
     if (!packing->bench->on->limits.host_memory)
         return run_copy(context);
     uint64_t at = packing->turn[1]++ % cache->n_sets * cache->rows_bytes;
-    return bench_stream_copy(
-               (uint8_t *)skv_buffer_host(cache->rows[1]) + at, (const uint8_t *)skv_buffer_host(cache->rows[0]) + at,
-               at_most_rows(cache, (cache->rows_bytes + cache->record_bytes) / 2), packing->setting->n_threads) ||
+    return bench_stream_copy((uint8_t *)skv_buffer_host(cache->rows[1]) + at,
+                             (const uint8_t *)skv_buffer_host(cache->rows[0]) + at,
+                             (cache->rows_bytes + packed_bytes(cache)) / 2, packing->setting->n_threads) ||
            bench_fail(packing->bench, "failed", "the system gives no more threads");
 }
 

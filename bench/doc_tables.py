@@ -127,16 +127,15 @@ def cpu(*files):
     return text
 
 
-def rivals(*files):
-    """The first two GPU devices of each file, operation by operation: fp16, in percent of a copy."""
-    pairs = [[x for x in reports(path) if x["device"].split(":")[0] in ("cuda", "opencl")][:2] for path in files]
-    text = head("operation", "shape", f"{pairs[0][0]['device']}, 50 / 31 % kept", pairs[0][1]["device"])
+def rivals(path):
+    """The first two GPU devices of a file, operation by operation: fp16, in percent of a copy."""
+    first, second = [x for x in reports(path) if x["device"].split(":")[0] in ("cuda", "opencl")][:2]
+    text = head("operation", "shape", f"{first['device']}, 50 / 31 % kept", second["device"])
     for op, measure in (("attend", "fraction_of_copy"), ("compress", "copy_speed"), ("decompress", "copy_speed")):
-        for first, second in pairs:
-            others = {key[0]: values for key, values in medians(second, op, measure).items()}
-            for (shape, _, _), values in medians(first, op, measure).items():
-                if shape in others:
-                    text += row(op, shape, pair(values, "f16", "{:.0%}"), pair(others[shape], "f16", "{:.0%}"))
+        others = {key[0]: values for key, values in medians(second, op, measure).items()}
+        for (shape, _, _), values in medians(first, op, measure).items():
+            if shape in others:
+                text += row(op, shape, pair(values, "f16", "{:.0%}"), pair(others[shape], "f16", "{:.0%}"))
     return text
 
 

@@ -5,17 +5,22 @@
 
 const uint64_t skv_cpu_empty_record[SKV_WORDS_MAX + SKV_READ_SLACK / 8];
 
+static const uint8_t *find_block(const struct skv_cpu_walk *walk, const struct skv_pool *pool, struct skv_span blocks,
+                                 uint64_t i_page)
+{
+    const int32_t *table = (const int32_t *)skv_host(blocks) + (uint64_t)walk->i_seq * walk->params->block_stride;
+    return (const uint8_t *)skv_host(pool->pages) + (uint32_t)table[i_page] * pool->layout->block_bytes;
+}
+
 static struct skv_cpu_rows cache_rows(const struct skv_cpu_walk *walk, const struct skv_pool *pool,
                                       struct skv_span blocks, uint64_t first, uint32_t n, const uint8_t **row)
 {
     const struct skv_layout *layout = pool->layout;
     const struct skv_layout_slot *head = &layout->head[walk->i_head];
-    const int32_t *table = (const int32_t *)skv_host(blocks) + (uint64_t)walk->i_seq * walk->params->block_stride;
     for (uint32_t t = 0; t < n;) {
         uint32_t i_slot = (uint32_t)((first + t) % layout->page_tokens);
         uint32_t here = layout->page_tokens - i_slot < n - t ? layout->page_tokens - i_slot : n - t;
-        const uint8_t *page =
-            skv_cpu_page(pool, (uint64_t)(uint32_t)table[(first + t) / layout->page_tokens], walk->i_head);
+        const uint8_t *page = find_block(walk, pool, blocks, (first + t) / layout->page_tokens) + head->page_offset;
         const uint8_t *record = page + (uint64_t)i_slot * head->row_stride;
         if (layout->form == SKV_RAGGED)
             for (uint32_t i = 0; i < here; i++)
@@ -55,13 +60,6 @@ static uint64_t stretch_end(const struct skv_cpu_walk *walk, uint64_t first)
 static uint64_t skip_gap(const struct skv_cpu_walk *walk, uint64_t position)
 {
     return position >= walk->gap_first && position < walk->gap_end ? walk->gap_end : position;
-}
-
-static const uint8_t *find_block(const struct skv_cpu_walk *walk, const struct skv_pool *pool, struct skv_span blocks,
-                                 uint64_t i_page)
-{
-    const int32_t *table = (const int32_t *)skv_host(blocks) + (uint64_t)walk->i_seq * walk->params->block_stride;
-    return (const uint8_t *)skv_host(pool->pages) + (uint32_t)table[i_page] * pool->layout->block_bytes;
 }
 
 static void start_stretch(struct skv_cpu_walk *walk, uint64_t first)

@@ -7,6 +7,7 @@
 #include "backends/gpu/tensor.h"
 
 #include "backends/cuda/params.h"
+#include "core/check.h"
 
 #define STAGES_MAX 4
 
@@ -37,15 +38,21 @@ static uint64_t divide_up(uint64_t x, uint64_t y)
     return (x + y - 1) / y;
 }
 
+/* Of a cached token's K and V records. */
+static uint32_t token_bytes(const struct skv_attend_params *params)
+{
+    return params->max_cache_tokens
+               ? params->k_pool.layout->head[0].row_stride + params->v_pool.layout->head[0].row_stride
+               : 0;
+}
+
 /* Loads of a last record's values reach a step past it, where no other copy may go. Bulk copies are faster to multiples
  * of 128. */
 static uint32_t stage_bytes(const struct skv_attend_params *params, const struct skv_tensor_variant *variant)
 {
-    uint32_t dense = 2 * SKV_CUDA_STEP_ROWS * SKV_CUDA_DENSE_STRIDE(variant->head_dim), records = 0;
-    if (params->max_cache_tokens)
-        records = variant->chunk_tokens *
-                  (params->k_pool.layout->head[0].row_stride + params->v_pool.layout->head[0].row_stride);
-    return records < dense ? dense : (records / 128 + 1) * 128;
+    uint32_t dense = 2 * SKV_CUDA_STEP_ROWS * SKV_CUDA_DENSE_STRIDE(variant->head_dim);
+    uint32_t records = variant->chunk_tokens * token_bytes(params);
+    return records < dense ? dense : (uint32_t)skv_round_up(records + 2, 128);
 }
 
 static uint32_t scratch_bytes(const struct skv_tensor_variant *variant, const struct skv_tensor_cut *cut,
@@ -144,10 +151,8 @@ bool skv_tensor_cut(const struct skv_tensor_limits *limits, const struct skv_att
     struct work work = {.of_unit = divide_up(params->max_cache_tokens, variant->chunk_tokens) +
                                    divide_up(params->max_tail_tokens, SKV_CUDA_STEP_ROWS),
                         .n_units = (uint64_t)params->n_seqs * params->n_kv_heads * cut.n_row_tiles,
-                        .n_multiprocessors = limits->n_multiprocessors};
-    if (params->max_cache_tokens)
-        work.unit_bytes = (uint64_t)UNIT_CHANNELS / variant->head_dim *
-                          (params->k_pool.layout->head[0].row_stride + params->v_pool.layout->head[0].row_stride);
+                        .n_multiprocessors = limits->n_multiprocessors,
+                        .unit_bytes = (uint64_t)UNIT_CHANNELS / variant->head_dim * token_bytes(params)};
     bool are_alike = params->n_seqs == 1 || (!params->cache_lens.buffer && !params->tail_lens.buffer);
     *best = (struct skv_tensor_cut){0};
     if (work.of_unit == 0)

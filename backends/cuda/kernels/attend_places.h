@@ -134,7 +134,7 @@ template <class V> DEVICE void find_places(uint k_stride, uint v_stride, uint at
         x[w] = mask_of(own, w, N == 4 || j < N ? k_column : k_column + 2);
         x[N + w] = mask_of(own, w, k_column + 2);
         x[2 * N + w] = mask_of(own, w, first_value<V>(i));
-        x[3 * N + w] = mask_of(own, w, first_value<V>(i) + PAIRS_APART);
+        x[3 * N + w] = mask_of(own, w, first_value<V>(i) + values_apart<V>());
     }
     struct nibble_turn k_turn = find_nibble_turn(j & 2, j & 1), v_turn = find_nibble_turn(i & 4, i & 2);
     struct turn pair_turn = find_turn<2>(i % 2);
@@ -154,6 +154,7 @@ template <class V> DEVICE void find_places(uint k_stride, uint v_stride, uint at
     for (uint w = 0; w < N; w++)
         for (uint n = 0; n < 2; n++) {
             places->k_mask[n][w] = x[n * N + w];
+            /* The same masks in the same registers, where lanes have fours of both. */
             places->v_mask[n][w] = V::FOURS ? x[n * N + w] : x[(2 + n) * N + w];
         }
     places->row_half = rest[0];

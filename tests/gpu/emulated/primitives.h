@@ -43,7 +43,7 @@ DEVICE uint same_in_all(uint x, SKV_PLACE)
 /* Hardware may elect any. */
 DEVICE bool elected(SKV_PLACE)
 {
-    emulator::shuffle(0, 0, at_line);
+    warp_barrier(at_line);
     return emulator::own_lane() == WARP_LANES - 1;
 }
 DEVICE uint shuffle_xor(uint x, uint mask, SKV_PLACE)
