@@ -31,6 +31,7 @@ struct attend_job {
     const struct skv_attend_plan *plan;
     enum skv_cpu_math math;
     uint32_t group, task_heads;
+    bool single; /* one chunk takes all query rows of a head, so records go straight to the kernel */
     float *part_out, *part_lse;
 };
 
@@ -147,9 +148,23 @@ static void cap_scores(const struct skv_attend_params *params, float *s, uint32_
             s[r * SKV_CPU_TILE + t] = params->softcap * tanhf(s[r * SKV_CPU_TILE + t] * inner);
 }
 
+/* What a pass keeps besides its chunks. */
+struct pass {
+    _Alignas(64) float s[SKV_CPU_M_MAX * SKV_CPU_TILE];
+    const struct skv_cpu_attend *entered; /* the last kernel whose `enter` was called, or NULL */
+};
+
+static void enter(struct pass *pass, const struct skv_cpu_attend *kernel)
+{
+    if (!kernel->enter || (pass->entered && pass->entered->enter == kernel->enter))
+        return;
+    kernel->enter();
+    pass->entered = kernel;
+}
+
 /* Runs one tile through one chunk; `after_k` is prefetched during q.k, `after_v` during p.v. */
-static void feed_chunk(const struct attend_job *job, const struct skv_cpu_tile *tile, struct chunk *chunk, float *s,
-                       const struct skv_cpu_ahead *after_k, const struct skv_cpu_ahead *after_v)
+static void feed_chunk(const struct attend_job *job, const struct skv_cpu_tile *tile, struct chunk *chunk,
+                       struct pass *pass, const struct skv_cpu_ahead *after_k, const struct skv_cpu_ahead *after_v)
 {
     const struct skv_attend_params *params = job->params;
     const uint8_t *seen_k[SKV_CPU_TILE], *seen_v[SKV_CPU_TILE];
@@ -159,7 +174,8 @@ static void feed_chunk(const struct attend_job *job, const struct skv_cpu_tile *
     const struct skv_cpu_rows k = n == tile->n ? tile->k : (struct skv_cpu_rows){seen_k, NULL, 0};
     const struct skv_cpu_rows v = n == tile->n ? tile->v : (struct skv_cpu_rows){seen_v, NULL, 0};
     struct state *state = &chunk->state[tile->dense ? SKV_CPU_DENSE : SKV_CPU_RECORDS];
-    float corr[SKV_CPU_M_MAX], scale = params->scale;
+    float corr[SKV_CPU_M_MAX], scale = params->scale, *s = pass->s;
+    enter(pass, state->kernel);
     state->kernel->qk(&k, n, state->qp, params->head_dim, s, after_k);
     if (params->softcap > 0) {
         cap_scores(params, s, n, chunk->m);
@@ -244,14 +260,16 @@ static size_t cut_head(const struct task *task, uint32_t i_head, uint32_t *i_row
     const struct skv_attend_params *params = job->params;
     uint32_t n_rows = params->n_new * job->group;
     size_t pad = SKV_CPU_D_PAD(params->head_dim);
-    bool single = n_rows <= SKV_CPU_M_MAX && params->n_new == 1;
+    bool records = job->single && task->walk.first < task->walk.cache_tokens;
+    bool dense = !job->single || task->walk.end > task->walk.cache_tokens;
     while (*i_row < n_rows && *n_chunks < PASS_CHUNKS) {
         struct chunk *chunk = &chunks[*n_chunks];
         uint32_t g = *i_row % job->group, left = job->group - g;
         memset(chunk, 0, sizeof *chunk);
-        chunk->state[SKV_CPU_DENSE].kernel = find_kernel(job, SKV_CPU_DENSE, left, &chunk->m);
-        if (single)
-            chunk->state[SKV_CPU_RECORDS].kernel = find_kernel(job, SKV_CPU_RECORDS, left, &chunk->m);
+        for (int source = 0; source < SKV_CPU_SOURCE_COUNT; source++) {
+            const struct skv_cpu_attend *kernel = find_kernel(job, (enum skv_cpu_source)source, left, &chunk->m);
+            chunk->state[source].kernel = (source == SKV_CPU_DENSE ? dense : records) ? kernel : NULL;
+        }
         size_t state_floats = 2 * chunk->m * pad + 2 * SKV_CPU_M_MAX;
         if (used + state_floats > STATE_FLOATS)
             break;
@@ -304,16 +322,17 @@ static void run_pass(const struct task *task, struct chunk *chunks, uint32_t n_c
     const struct attend_job *job = task->job;
     const struct skv_attend_params *params = job->params;
     const struct skv_cpu_ahead none = {0};
-    _Alignas(64) float s[SKV_CPU_M_MAX * SKV_CPU_TILE];
+    struct pass pass;
     _Alignas(64) uint16_t scratch[2 * SKV_CPU_TILE * SKV_HEAD_DIM_MAX];
     struct skv_cpu_walk walk = task->walk;
     walk.first_head = chunks[0].i_head;
     walk.n_heads = chunks[n_chunks - 1].i_head - walk.first_head + 1;
     uint32_t per_head = n_chunks / walk.n_heads;
     find_gap(chunks, n_chunks, &walk);
-    bool expand = chunks[0].state[SKV_CPU_RECORDS].kernel == NULL, streams = job->kernels->streams;
+    bool expand = !job->single, streams = job->kernels->streams;
     struct skv_cpu_tile tiles[2], *tile = &tiles[0], *next = &tiles[1];
     const uint8_t *v_before = NULL;
+    pass.entered = NULL;
     skv_cpu_walk_start(&walk);
     skv_cpu_walk_next(&walk, tile);
     while (tile->n) {
@@ -327,11 +346,13 @@ static void run_pass(const struct task *task, struct chunk *chunks, uint32_t n_c
             skv_cpu_tile_expand(job->kernels, params->head_dim, scratch, tile);
         struct chunk *its = chunks + (size_t)(tile->i_head - walk.first_head) * per_head;
         for (uint32_t i = 0; i < per_head; i++)
-            feed_chunk(job, tile, &its[i], s, i || expand ? &none : &v_rows, i ? &none : &k_rows);
+            feed_chunk(job, tile, &its[i], &pass, i || expand ? &none : &v_rows, i ? &none : &k_rows);
         struct skv_cpu_tile *done = tile;
         tile = next;
         next = done;
     }
+    if (pass.entered)
+        pass.entered->leave();
 }
 
 static void attend_task(void *context, size_t i_task)
@@ -399,6 +420,7 @@ enum skv_status skv_cpu_attend(struct skv_queue *queue, const struct skv_attend_
         .math = params->dtype == SKV_F16 ? SKV_CPU_F16 : SKV_CPU_BF16,
         .group = params->n_q_heads / params->n_kv_heads,
     };
+    job.single = params->n_new == 1 && job.group <= SKV_CPU_M_MAX;
     /* A binary32 query would lose bits in a bf16 dot product. */
     if (params->dtype == SKV_BF16 && params->q_dtype == SKV_BF16 &&
         cpu->kernels.attend[SKV_CPU_BF16_DOT][SKV_CPU_DENSE][0].qk)
@@ -414,10 +436,10 @@ enum skv_status skv_cpu_attend(struct skv_queue *queue, const struct skv_attend_
     if (plan->n_splits > 1)
         skv_cpu_pool_run(cpu->pool, merge_task, &job, (size_t)row_index(params, params->n_seqs, 0, 0));
 
-    uint32_t m, single = params->n_new == 1 && job.group <= SKV_CPU_M_MAX;
+    uint32_t m;
     const struct skv_cpu_attend *kernel =
-        find_kernel(&job, single && params->max_cache_tokens ? SKV_CPU_RECORDS : SKV_CPU_DENSE, job.group, &m);
+        find_kernel(&job, job.single && params->max_cache_tokens ? SKV_CPU_RECORDS : SKV_CPU_DENSE, job.group, &m);
     snprintf(queue->last_kernel, sizeof queue->last_kernel, "attend %s%s%s", kernel->name,
-             !single && params->max_cache_tokens ? " of expanded tiles" : "", plan->n_splits > 1 ? " + merge" : "");
+             !job.single && params->max_cache_tokens ? " of expanded tiles" : "", plan->n_splits > 1 ? " + merge" : "");
     return SKV_OK;
 }

@@ -109,6 +109,8 @@ static enum skv_status choose_level(const struct skv_device_params *params, unsi
     }
     if (!isa) {
         *level = best_level();
+        while (!skv_cpu_ladder_admit(*level))
+            --*level;
         return SKV_OK;
     }
     char known[128] = "";
@@ -121,6 +123,11 @@ static enum skv_status choose_level(const struct skv_device_params *params, unsi
         if (!skv_cpu_ladder_usable(i))
             return skv_fail(SKV_ERROR_UNSUPPORTED, "%s is \"%s\"; this machine cannot run it, its best level is \"%s\"",
                             source, isa, skv_cpu_ladder_name(best_level()));
+        if (!skv_cpu_ladder_admit(i))
+            return skv_fail(SKV_ERROR_UNSUPPORTED,
+                            "%s is \"%s\"; the system refuses this process its registers, as it does where a thread's "
+                            "alternate signal stack is too small for them",
+                            source, isa);
         *level = i;
         return SKV_OK;
     }

@@ -12,6 +12,9 @@ unsigned skv_cpu_ladder_count(void);
 const char *skv_cpu_ladder_name(unsigned level);
 /* Nonzero when this machine and its operating system can run the level. Level 0 always is. */
 int skv_cpu_ladder_usable(unsigned level);
+/* Asks the system for what this process may not use without, which lasts; 0 when it refuses. For a usable level, before
+ * its kernels run. */
+int skv_cpu_ladder_admit(unsigned level);
 /* Fills table with the best kernels up to and including level. */
 void skv_cpu_ladder_fill(unsigned level, struct skv_cpu_kernels *table);
 

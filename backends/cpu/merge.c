@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "backends/cpu/cpu.h"
 #include "core/numbers.h"
@@ -12,12 +13,20 @@ void skv_cpu_merge_row(const float *part_out, size_t out_stride, const float *pa
                        uint64_t n_parts, const float *sink, uint32_t head_dim, uint32_t out_dtype, void *out,
                        float *lse)
 {
+    /* What is alone has weight 1. */
+    if (n_parts == 1 && !sink && *part_lse != -INFINITY) {
+        skv_store_row(part_out, out_dtype, head_dim, out);
+        if (lse)
+            *lse = *part_lse;
+        return;
+    }
     float most = sink ? *sink : -INFINITY;
     for (uint64_t p = 0; p < n_parts; p++) {
         float part = part_lse[p * lse_stride];
         most = part > most || isnan(part) ? part : most;
     }
-    float sum[SKV_HEAD_DIM_MAX] = {0}, total = sink && *sink != -INFINITY ? expf(*sink - most) : 0;
+    float sum[SKV_HEAD_DIM_MAX], total = sink && *sink != -INFINITY ? expf(*sink - most) : 0;
+    memset(sum, 0, head_dim * sizeof *sum);
     for (uint64_t p = 0; p < n_parts; p++) {
         float part = part_lse[p * lse_stride];
         if (part == -INFINITY)

@@ -83,8 +83,9 @@ typedef struct skv_device_params {
      */
     const char *id;
     /**
-     * CPU only. Highest instruction-set level to use ("scalar", "avx2", "avx512", "avx512vbmi2", "avx512bf16", "neon").
-     * NULL: the environment variable SKV_CPU_ISA, and where that is unset or empty the best one of this machine.
+     * CPU only. Highest instruction-set level to use ("scalar", "avx2", "avx512", "avx512vbmi2", "avx512bf16", "amx",
+     * "neon"). NULL: the environment variable SKV_CPU_ISA, and where that is unset or empty the best one of this
+     * machine. "amx" asks the system for AMX's registers for the whole process (docs/cpu.md says what follows).
      */
     const char *cpu_isa;
     /** CPU only. Threads, the caller's included. 0: SKV_CPU_THREADS, else the cores this process may use. */

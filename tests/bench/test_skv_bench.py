@@ -128,7 +128,7 @@ class Bench(Case):
 
     def test_levels_that_are_not_there(self) -> None:
         found = self.bench(*SMALL, "--isa", "all", "--op", "append", "--dtype", "f16", "--kept", "64")
-        self.assertEqual(len(found["results"]) + len(found["skipped"]), 6)
+        self.assertEqual(len(found["results"]) + len(found["skipped"]), 7)
         for row in found["skipped"]:
             self.assertRegex(row["what"], "everything at CPU level")
             self.assertEqual(row["outcome"], "unsupported")

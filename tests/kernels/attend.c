@@ -36,6 +36,18 @@ struct sum {
 };
 
 static struct kt_rows rows;
+static void enter(const struct skv_cpu_attend *kernel)
+{
+    if (kernel->enter)
+        kernel->enter();
+}
+
+static void leave(const struct skv_cpu_attend *kernel)
+{
+    if (kernel->leave)
+        kernel->leave();
+}
+
 static struct kt_pen q_pen, qp_pen, s_pen, o_pen, out_pen, corr_pen;
 static double number[KT_ROWS][SKV_HEAD_DIM_MAX];
 static uint8_t kept[KT_ROWS][SKV_HEAD_DIM_MAX];
@@ -176,7 +188,9 @@ static int test_qk(const struct subject *subject, struct kt_rng *rng, uint32_t d
     memset(s, KT_POISON, (size_t)m * SKV_CPU_TILE * sizeof *s);
     subject->kernel->prepare(q, d, qp);
     const struct skv_cpu_rows all = kt_rows_any(&rows);
+    enter(subject->kernel);
     subject->kernel->qk(&all, n, qp, d, s, &kt_nothing_ahead);
+    leave(subject->kernel);
     for (uint32_t i = 0; i < m; i++)
         for (uint32_t t = 0; t < n; t++) {
             struct sum want = {0, 0, 0};
@@ -205,7 +219,9 @@ static int test_qk(const struct subject *subject, struct kt_rng *rng, uint32_t d
         float *aligned = alone + (64 - (uintptr_t)alone % 64) % 64 / sizeof *alone;
         const uint8_t *row = rows.at[pick[j]];
         const struct skv_cpu_rows one = {&row, NULL, 0};
+        enter(subject->kernel);
         subject->kernel->qk(&one, 1, qp, d, aligned, &kt_nothing_ahead);
+        leave(subject->kernel);
         for (uint32_t i = 0; i < m; i++) {
             float got = s[i * SKV_CPU_TILE + pick[j]], want = aligned[i * SKV_CPU_TILE];
             if (memcmp(&got, &want, sizeof got) && !(isnan(got) && isnan(want)))
@@ -253,7 +269,9 @@ static int test_pv(const struct subject *subject, struct kt_rng *rng, uint32_t d
                     add(sum, (double)s[i * SKV_CPU_TILE + t], number[t][c]);
         }
     const struct skv_cpu_rows all = kt_rows_any(&rows);
+    enter(subject->kernel);
     subject->kernel->pv(&all, n, s, corr, d, o, &kt_nothing_ahead);
+    leave(subject->kernel);
     subject->kernel->finish(o, d, out);
     for (uint32_t i = 0; i < m; i++)
         for (uint32_t c = 0; c < d; c++) {

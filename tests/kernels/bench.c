@@ -116,6 +116,9 @@ static uint64_t run(const struct job *job, const struct skv_cpu_kernels *table, 
     memset(data->o, 0, m * SKV_CPU_D_PAD(d) * sizeof *data->o);
     if (job->operation == QK)
         attend->prepare(data->q, d, data->qp);
+    int entered = (job->operation == QK || job->operation == PV) && attend->enter;
+    if (entered)
+        attend->enter();
     uint64_t start = now();
     for (uint32_t t = 0; t < data->n_rows; t += KT_ROWS) {
         const struct skv_cpu_rows rows = {NULL, list[t], (size_t)(list[1] - list[0])};
@@ -139,7 +142,10 @@ static uint64_t run(const struct job *job, const struct skv_cpu_kernels *table, 
             else if (job->operation == UNPACK)
                 table->unpack(data->record_row[i], d, (uint16_t *)(void *)(data->copies + i * 2 * (size_t)d));
     }
-    return now() - start;
+    uint64_t time = now() - start;
+    if (entered)
+        attend->leave();
+    return time;
 }
 
 /* Nanoseconds per row. */
@@ -254,7 +260,7 @@ int kt_bench(int dram)
            dram ? "rows from memory" : "rows in the second-level cache");
     printf("%-28s %4s", "", "d");
     for (unsigned level = 0; level < n_levels; level++) {
-        chosen[level] = skv_cpu_ladder_usable(level) &&
+        chosen[level] = skv_cpu_ladder_usable(level) && skv_cpu_ladder_admit(level) &&
                         (level == 0 || !kt_options.level || !strcmp(kt_options.level, skv_cpu_ladder_name(level)));
         if (chosen[level])
             skv_cpu_ladder_fill(level, &tables[level]);

@@ -141,7 +141,7 @@ int main(int argc, char **argv)
             struct test *next = &test[n_tests];
             next->level = level;
             next->family = &families[i];
-            next->usable = skv_cpu_ladder_usable(level);
+            next->usable = skv_cpu_ladder_usable(level) && skv_cpu_ladder_admit(level);
             snprintf(next->name, sizeof next->name, "%s/%s", skv_cpu_ladder_name(level), families[i].name);
             if (!wanted(next))
                 continue;

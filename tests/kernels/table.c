@@ -17,6 +17,8 @@ static int check_variant(const char *level, const struct skv_cpu_attend *kernel,
     snprintf(prefix, sizeof prefix, "%s.%s.m%u.", kt_math_name[math], kt_source_name[source], m);
     if (!kernel->prepare || !kernel->pv || !kernel->finish || !kernel->name)
         return kt_fail("%s has qk but not all of prepare, pv, finish and a name", prefix);
+    if (!kernel->enter != !kernel->leave)
+        return kt_fail("%s has one of enter and leave", prefix);
     if (strncmp(kernel->name, prefix, strlen(prefix)))
         return kt_fail("the name %s should begin with %s", kernel->name, prefix);
     const char *isa = kernel->name + strlen(prefix);

@@ -173,7 +173,7 @@ void bench_parse_options(int argc, char **argv, struct bench_options *options)
 
 void bench_default_lists(struct bench_options *options, bool cpu, uint32_t n_cores)
 {
-    static const char *const levels[] = {"scalar", "avx2", "avx512", "avx512vbmi2", "avx512bf16", "neon"};
+    static const char *const levels[] = {"scalar", "avx2", "avx512", "avx512vbmi2", "avx512bf16", "amx", "neon"};
     const cJSON *first = cJSON_GetArrayItem(options->isa, 0);
     if (!cpu || !options->isa) {
         cJSON_Delete(options->isa);

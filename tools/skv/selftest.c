@@ -10,7 +10,7 @@
 #include "tests/conformance/suite.h"
 #include "tool.h"
 
-static const char *const cpu_levels[] = {"scalar", "avx2", "avx512", "avx512vbmi2", "avx512bf16", "neon"};
+static const char *const cpu_levels[] = {"scalar", "avx2", "avx512", "avx512vbmi2", "avx512bf16", "amx", "neon"};
 
 struct counts {
     unsigned passed, failed, skipped;

@@ -380,24 +380,30 @@ INLINE void qk_any(enum row_kind kind, uint32_t m, const struct skv_cpu_rows *ro
 }
 
 /* Natural order to the kind's own, padded with zeros. */
+/* Where channel c of a row is kept; of two neighbours, the second of a split chunk is 16 places further. */
+INLINE uint32_t place_of(enum row_kind kind, uint32_t c)
+{
+    return is_split(kind) ? c / 32 * 32 + c % 32 / 2 : c;
+}
+
 INLINE void prepare_any(enum row_kind kind, uint32_t m, const float *q, uint32_t d, float *qp)
 {
-    uint32_t pad = SKV_CPU_D_PAD(d);
+    uint32_t pad = SKV_CPU_D_PAD(d), second = is_split(kind) ? 16 : 1;
     memset(qp, 0, (size_t)m * pad * sizeof *qp);
     for (uint32_t g = 0; g < m; g++)
-        for (uint32_t c = 0; c < d; c++) {
-            uint32_t to = is_split(kind) ? c / 32 * 32 + c % 2 * 16 + c % 32 / 2 : c;
-            qp[(size_t)g * pad + to] = q[(size_t)g * d + c];
+        for (uint32_t c = 0; c < d; c += 2) {
+            qp[(size_t)g * pad + place_of(kind, c)] = q[(size_t)g * d + c];
+            qp[(size_t)g * pad + place_of(kind, c) + second] = q[(size_t)g * d + c + 1];
         }
 }
 
 INLINE void finish_any(enum row_kind kind, uint32_t m, const float *o, uint32_t d, float *out)
 {
-    uint32_t pad = SKV_CPU_D_PAD(d);
+    uint32_t pad = SKV_CPU_D_PAD(d), second = is_split(kind) ? 16 : 1;
     for (uint32_t g = 0; g < m; g++)
-        for (uint32_t c = 0; c < d; c++) {
-            uint32_t from = is_split(kind) ? c / 32 * 32 + c % 2 * 16 + c % 32 / 2 : c;
-            out[(size_t)g * d + c] = o[(size_t)g * pad + from];
+        for (uint32_t c = 0; c < d; c += 2) {
+            out[(size_t)g * d + c] = o[(size_t)g * pad + place_of(kind, c)];
+            out[(size_t)g * d + c + 1] = o[(size_t)g * pad + place_of(kind, c) + second];
         }
 }
 

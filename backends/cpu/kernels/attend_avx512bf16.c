@@ -5,36 +5,13 @@
  * for that).
  *
  * In q.k the pairs are neighbouring channels, as stored. In p.v they are neighbouring tokens: two rows are interleaved,
- * and the softmax weights rounded to bf16 pairs. Interleaving works within 128-bit lanes, so an accumulator chunk of 32
- * channels holds 0-3, 8-11, 16-19, 24-27 in its first vector and the others in its second.
+ * and the softmax weights rounded to bf16 pairs.
  */
-#include "backends/cpu/kernels/attend_avx512.h"
-
-/* Chunk i (32 channels) of a row. */
-INLINE __m512i load_words(int dense, struct cursor *at, uint32_t d, uint32_t i)
-{
-    if (dense) {
-        const uint8_t *from = at->value;
-        at->value += 64;
-        if (d % 32 && 32 * i + 32 > d)
-            return _mm512_maskz_loadu_epi16((__mmask32)((1u << d % 32) - 1), from);
-        return _mm512_loadu_si512(from);
-    }
-    uint32_t mask = load_mask(at, d, i);
-    __m512i x = expand16((__mmask32)mask, _mm512_loadu_si512(at->value));
-    at->value += 2 * __builtin_popcount(mask);
-    return x;
-}
+#include "backends/cpu/kernels/attend_bf16dot.h"
 
 INLINE __m512 dot(__m512 acc, __m512i a, __m512i b)
 {
     return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
-}
-
-/* seek() wants a kind only to tell dense rows from records. */
-INLINE enum row_kind kind_of(int dense)
-{
-    return dense ? DENSE_BF16 : EXPAND16_BF16;
 }
 
 INLINE void qk_rows_dot(int dense, int plain, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const uint16_t *q,
@@ -138,12 +115,7 @@ INLINE void pv_rows_dot(int dense, int plain, uint32_t m, const struct skv_cpu_r
                         const float *corr, uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
     _Alignas(64) uint16_t pairs[SKV_CPU_M_MAX * SKV_CPU_TILE];
-    for (uint32_t g = 0; g < m; g++)
-        for (uint32_t t = 0; t < n; t += 16) {
-            __mmask16 lanes = n - t >= 16 ? 0xffff : (__mmask16)((1u << (n - t)) - 1);
-            __m512 weights = _mm512_maskz_load_ps(lanes, s + g * SKV_CPU_TILE + t);
-            _mm256_store_si256((__m256i *)(void *)(pairs + g * SKV_CPU_TILE + t), (__m256i)_mm512_cvtneps_pbh(weights));
-        }
+    round_weights(m, n, s, pairs);
     uint32_t n_chunks = (d + 31) / 32, chunks = m <= 2 ? 4 : 8 / m, i = 0;
     const uint8_t *list[SKV_CPU_TILE];
     const struct skv_cpu_rows rows = listed(m, row, n, list);
@@ -185,17 +157,6 @@ INLINE void prepare_dot(int dense, uint32_t m, const float *q, uint32_t d, uint1
         for (uint32_t c = 0; c < d; c++) {
             memcpy(&bits, &q[(size_t)g * d + c], sizeof bits);
             qp[(size_t)g * pad + c] = (uint16_t)(bits >> 16);
-        }
-}
-
-INLINE void finish_dot(int dense, uint32_t m, const float *o, uint32_t d, float *out)
-{
-    (void)dense;
-    uint32_t pad = SKV_CPU_D_PAD(d);
-    for (uint32_t g = 0; g < m; g++)
-        for (uint32_t c = 0; c < d; c++) {
-            uint32_t from = c / 32 * 32 + c % 8 / 4 * 16 + c % 32 / 8 * 4 + c % 4;
-            out[(size_t)g * d + c] = o[(size_t)g * pad + from];
         }
 }
 

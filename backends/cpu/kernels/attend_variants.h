@@ -43,9 +43,9 @@
     DEFINE_VARIANT(NAME, KIND, BODY, 4)   \
     DEFINE_VARIANT(NAME, KIND, BODY, 8)
 
-#define VARIANT(TEXT, NAME, M)                                                                \
-    {                                                                                         \
-        TEXT, prepare_##NAME##_m##M, qk_##NAME##_m##M, pv_##NAME##_m##M, finish_##NAME##_m##M \
+#define VARIANT(TEXT, NAME, M)                                                                            \
+    {                                                                                                     \
+        TEXT, prepare_##NAME##_m##M, qk_##NAME##_m##M, pv_##NAME##_m##M, finish_##NAME##_m##M, NULL, NULL \
     }
 /* Fills the four entries [0 .. 3] of a row of the table. */
 #define FILL_VARIANTS(ENTRIES, TYPE_SOURCE, NAME, ISA)                                  \

@@ -101,11 +101,15 @@ struct skv_cpu_attend {
                const struct skv_cpu_ahead *ahead);
     /* out[i][c], [m][d] floats, from o; not scaled. */
     void (*finish)(const float *o, uint32_t d, float *out);
+    /* NULL, or what a thread calls before qk and pv, unless it did so last for a variant of the same `enter`; and what
+     * it calls once they are done. */
+    void (*enter)(void);
+    void (*leave)(void);
 };
 
 struct skv_cpu_kernels {
     /* Name of the highest level that filled anything in: "scalar", "avx2", "avx512", "avx512vbmi2", "avx512bf16",
-     * "neon". */
+     * "amx", "neon". */
     const char *isa;
     /* Whether the processor's own prefetchers follow a stream of records better than requests of a program do. */
     bool streams;
@@ -145,6 +149,7 @@ void skv_cpu_compress_avx512(struct skv_cpu_kernels *table);
 void skv_cpu_attend_avx512vbmi2(struct skv_cpu_kernels *table); /* + VBMI, VBMI2, VPOPCNTDQ, GFNI */
 void skv_cpu_compress_avx512vbmi2(struct skv_cpu_kernels *table);
 void skv_cpu_attend_avx512bf16(struct skv_cpu_kernels *table); /* + BF16 */
+void skv_cpu_attend_amx(struct skv_cpu_kernels *table);        /* + AMX-TILE, AMX-BF16 */
 void skv_cpu_attend_neon(struct skv_cpu_kernels *table);       /* AArch64 base */
 void skv_cpu_compress_neon(struct skv_cpu_kernels *table);
 
