@@ -329,7 +329,7 @@ static void run_pass(const struct task *task, struct chunk *chunks, uint32_t n_c
     walk.n_heads = chunks[n_chunks - 1].i_head - walk.first_head + 1;
     uint32_t per_head = n_chunks / walk.n_heads;
     find_gap(chunks, n_chunks, &walk);
-    bool expand = !job->single, streams = job->kernels->streams;
+    bool expand = !job->single, streams = job->kernels->habits.streams;
     struct skv_cpu_tile tiles[2], *tile = &tiles[0], *next = &tiles[1];
     const uint8_t *v_before = NULL;
     pass.entered = NULL;

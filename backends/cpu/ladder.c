@@ -77,13 +77,13 @@ static int admit_amx(void)
 #endif
 #endif
 
-/* Measured: AMD's Zen 4 yes, Intel's Sapphire Rapids no (tiles.h). */
-static bool follows_streams(void)
+static struct skv_cpu_habits find_habits(void)
 {
 #if defined(SKV_CPU_X86)
-    return __builtin_cpu_is("amd");
+    bool amd = __builtin_cpu_is("amd");
+    return (struct skv_cpu_habits){.streams = amd, .halves = amd};
 #else
-    return false;
+    return (struct skv_cpu_habits){.streams = false, .halves = false};
 #endif
 }
 
@@ -144,8 +144,13 @@ int skv_cpu_ladder_admit(unsigned level)
 
 void skv_cpu_ladder_fill(unsigned level, struct skv_cpu_kernels *table)
 {
+    skv_cpu_ladder_fill_for(level, find_habits(), table);
+}
+
+void skv_cpu_ladder_fill_for(unsigned level, struct skv_cpu_habits habits, struct skv_cpu_kernels *table)
+{
     memset(table, 0, sizeof *table);
-    table->streams = follows_streams();
+    table->habits = habits;
     for (unsigned i = 0; i <= level; i++) {
         if (!levels[i].usable())
             continue;

@@ -15,7 +15,8 @@ int skv_cpu_ladder_usable(unsigned level);
 /* Asks the system for what this process may not use without, which lasts; 0 when it refuses. For a usable level, before
  * its kernels run. */
 int skv_cpu_ladder_admit(unsigned level);
-/* Fills table with the best kernels up to and including level. */
+/* Fills table with the best kernels up to and including level, for this processor or for one of such habits. */
 void skv_cpu_ladder_fill(unsigned level, struct skv_cpu_kernels *table);
+void skv_cpu_ladder_fill_for(unsigned level, struct skv_cpu_habits habits, struct skv_cpu_kernels *table);
 
 #endif

@@ -17,12 +17,13 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum row_kind {
-    DENSE_F16,     /* natural */
-    DENSE_BF16,    /* split */
-    EXPAND32_F16,  /* natural: values converted first, then expanded as 32-bit lanes (no VBMI2) */
-    EXPAND32_BF16, /* natural */
-    EXPAND16_F16,  /* natural: values expanded as 16-bit lanes */
-    EXPAND16_BF16  /* split */
+    DENSE_F16,           /* natural */
+    DENSE_BF16,          /* split */
+    EXPAND32_F16,        /* natural: values converted first, then expanded as 32-bit lanes (no VBMI2) */
+    EXPAND32_BF16,       /* natural */
+    EXPAND16_F16,        /* natural: values expanded as 16-bit lanes */
+    EXPAND16_F16_HALVES, /* the same, 16 at a time */
+    EXPAND16_BF16        /* split */
 };
 
 INLINE int is_dense(enum row_kind kind)
@@ -139,6 +140,13 @@ INLINE void load_chunk(enum row_kind kind, struct cursor *at, uint32_t d, uint32
         at->value += 2 * __builtin_popcount(mask);
         return;
     }
+    if (kind == EXPAND16_F16) {
+        __m512i x = expand16((__mmask32)mask, _mm512_loadu_si512(at->value));
+        at->value += 2 * __builtin_popcount(mask);
+        *a = _mm512_cvtph_ps(_mm512_castsi512_si256(x));
+        *b = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(x, 1));
+        return;
+    }
 #endif
     __mmask16 lower = (__mmask16)mask, upper = (__mmask16)(mask >> 16);
     __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)at->value);
@@ -146,7 +154,7 @@ INLINE void load_chunk(enum row_kind kind, struct cursor *at, uint32_t d, uint32
     __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)at->value);
     at->value += 2 * __builtin_popcount(mask >> 16);
 #if defined(__AVX512VBMI2__)
-    if (kind == EXPAND16_F16) {
+    if (kind == EXPAND16_F16_HALVES) {
         *a = _mm512_cvtph_ps(expand16_half(lower, x));
         *b = _mm512_cvtph_ps(expand16_half(upper, y));
         return;

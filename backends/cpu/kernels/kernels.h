@@ -107,12 +107,18 @@ struct skv_cpu_attend {
     void (*leave)(void);
 };
 
+/* Where cores differ though their instructions do not: measured on AMD's Zen 4, which does both, and on Intel's Emerald
+ * Rapids, which does neither. */
+struct skv_cpu_habits {
+    bool streams; /* its own prefetchers follow a stream of records better than requests of a program do */
+    bool halves;  /* vpexpandw of 16 lanes takes half as long as of 32 */
+};
+
 struct skv_cpu_kernels {
     /* Name of the highest level that filled anything in: "scalar", "avx2", "avx512", "avx512vbmi2", "avx512bf16",
      * "amx", "neon". */
     const char *isa;
-    /* Whether the processor's own prefetchers follow a stream of records better than requests of a program do. */
-    bool streams;
+    struct skv_cpu_habits habits; /* there before the levels fill anything in */
 
     /* One step of the online softmax, for each of m query rows (FORMAT.md section 8):
      *   x_t = s[i][t] * scale for t < n;  mx' = max(mx[i], max x_t);  s[i][t] = exp(x_t - mx');
