@@ -5,9 +5,18 @@
 
 #include "backends/cpu/pages.h"
 #include "backends/cpu/select.h"
+#include "backends/cpu/stream.h"
 
-/* Rows that one task of the fused path handles: some tens of microseconds of work. */
-#define FUSED_TASK_ROWS 1024
+/* Rows a kernel is given at once. Sizes of records are multiples of 8, so that a batch in its place ends on a whole
+ * line. */
+#define BATCH_ROWS 16
+#define TASK_STRETCHES_MIN 64
+#define TASK_STRETCHES_MAX 1024
+#define TASKS_PER_THREAD 8
+/* Records of more than this are written past the caches: they would not stay there until they are read, and a line that
+ * is written whole need not be read before. */
+#define STREAM_BYTES (8ull << 20)
+#define STREAM_ROWS_MIN 8
 
 struct compress_job {
     struct skv_cpu_select select;
@@ -15,7 +24,8 @@ struct compress_job {
     const int64_t *slots; /* NULL: first_slot + i */
     uint32_t *row_bytes;  /* NULL: not wanted */
     uint32_t *caps;
-    bool measure;
+    bool measure, stream;
+    uint64_t task_stretches;
     _Atomic uint64_t overflow_token; /* lowest token that did not fit, or UINT64_MAX */
 };
 
@@ -30,63 +40,142 @@ static inline void report_bytes(const struct compress_job *job, uint64_t i_token
         job->row_bytes[i_token * job->select.n_kv_heads + i_head] = n_bytes;
 }
 
-/* The rows of a dense tensor in memory order, so that the input is read as one stream whichever of its two dimensions
- * is the inner one. */
-struct row_walk {
-    uint64_t i_token, n_tokens;
-    uint32_t i_head, n_heads;
-    bool heads_inner;
+/* The rows of a dense tensor go in stretches: some tokens of one head, whose records mostly follow each other. */
+struct stretch {
+    uint64_t i_token;
+    uint32_t i_head, n_tokens;
 };
 
-static void walk_to(struct row_walk *walk, uint64_t i_row)
+static uint64_t parts_of_head(const struct skv_cpu_select *select)
 {
-    uint64_t n_inner = walk->heads_inner ? walk->n_heads : walk->n_tokens;
-    uint64_t outer = i_row / n_inner, inner = i_row % n_inner;
-    walk->i_token = walk->heads_inner ? outer : inner;
-    walk->i_head = (uint32_t)(walk->heads_inner ? inner : outer);
+    return (select->n_tokens + BATCH_ROWS - 1) / BATCH_ROWS;
 }
 
-static inline void walk_on(struct row_walk *walk)
+/* In about the order of memory, so that the input is read as one stream whichever of its two dimensions is the inner
+ * one. */
+static struct stretch find_stretch(const struct skv_cpu_select *select, uint64_t i_stretch)
 {
-    if (walk->heads_inner) {
-        if (++walk->i_head == walk->n_heads) {
-            walk->i_head = 0;
-            walk->i_token++;
+    bool heads_inner = select->rows->token_stride >= select->rows->head_stride;
+    uint64_t n_inner = heads_inner ? select->n_kv_heads : parts_of_head(select);
+    uint64_t outer = i_stretch / n_inner, inner = i_stretch % n_inner;
+    uint64_t i_token = (heads_inner ? outer : inner) * BATCH_ROWS, left = select->n_tokens - i_token;
+    return (struct stretch){i_token, (uint32_t)(heads_inner ? inner : outer),
+                            left < BATCH_ROWS ? (uint32_t)left : BATCH_ROWS};
+}
+
+/* Rows that wait for their turn: as many as a kernel looks ahead, and some batches more. */
+#define QUEUE_ROWS (2 * SKV_CPU_ROWS_AHEAD)
+
+struct row_queue {
+    const uint16_t *row[QUEUE_ROWS];
+    uint8_t *record[QUEUE_ROWS];
+    uint32_t n;
+};
+
+static void add_stretch(const struct compress_job *job, const struct stretch *stretch, struct row_queue *queue)
+{
+    const struct skv_cpu_select *select = &job->select;
+    const struct skv_pool *pool = &job->params->pool;
+    const struct skv_layout_slot *head = &pool->layout->head[stretch->i_head];
+    uint32_t page_tokens = pool->layout->page_tokens, n = queue->n;
+    uint64_t end = stretch->i_token + stretch->n_tokens;
+    for (uint64_t t = stretch->i_token; t < end;) {
+        int64_t slot = slot_of(job, t);
+        if (slot < 0 || job->measure) {
+            report_bytes(job, t++, stretch->i_head, slot < 0 ? 0 : head->record_bytes);
+            continue;
         }
-    } else if (++walk->i_token == walk->n_tokens) {
-        walk->i_token = 0;
-        walk->i_head++;
+        /* On through the page while slots follow each other. */
+        uint32_t left = page_tokens - (uint32_t)((uint64_t)slot % page_tokens);
+        uint8_t *record = (uint8_t *)skv_cpu_record(pool, (uint64_t)slot, stretch->i_head);
+        do {
+            report_bytes(job, t, stretch->i_head, head->record_bytes);
+            queue->row[n] = skv_cpu_select_row(select, t, stretch->i_head);
+            queue->record[n++] = record;
+            record += head->row_stride;
+        } while (++t < end && --left && slot_of(job, t) == ++slot);
     }
+    queue->n = n;
+}
+
+/* How many of n records follow each other without gaps. */
+static uint32_t count_contiguous(uint8_t *const *record, uint32_t n, uint32_t record_bytes)
+{
+    uint32_t i = 1;
+    while (i < n && record[i] == record[i - 1] + record_bytes)
+        i++;
+    return i;
+}
+
+/* Compresses a batch of at most n of the queue's rows from `first` on. Returns how many. */
+static uint32_t compress_batch(const struct compress_job *job, const struct row_queue *queue, uint32_t first,
+                               uint32_t n)
+{
+    const struct skv_cpu_select *select = &job->select;
+    uint32_t kept = job->params->pool.layout->head[0].kept, record_bytes = SKV_RECORD_BYTES(select->head_dim, kept);
+    const uint16_t *const *row = queue->row + first;
+    uint8_t *const *record = queue->record + first;
+    uint32_t n_contiguous = job->stream ? count_contiguous(record, n, record_bytes) : 0;
+    if (n_contiguous >= STREAM_ROWS_MIN) {
+        _Alignas(SKV_CPU_LINE_BYTES) uint8_t stage[BATCH_ROWS * SKV_RECORD_BYTES(SKV_HEAD_DIM_MAX, SKV_HEAD_DIM_MAX)];
+        uint8_t *staged[BATCH_ROWS];
+        n = n_contiguous;
+        for (uint32_t i = 0; i < n; i++)
+            staged[i] = stage + i * record_bytes;
+        select->kernels->compress_topk(row, n, queue->n - first - n, select->head_dim, kept, staged);
+        skv_cpu_stream(record[0], stage, n * record_bytes);
+        return n;
+    }
+    /* What is to be written arrives while the rows are searched. */
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t byte = 0; byte < record_bytes; byte += SKV_CPU_LINE_BYTES)
+            __builtin_prefetch(record[i] + byte, 1, 3);
+    select->kernels->compress_topk(row, n, queue->n - first - n, select->head_dim, kept, record);
+    return n;
+}
+
+/* Compresses rows from the queue's front until `left` stay. */
+static void compress_until(const struct compress_job *job, struct row_queue *queue, uint32_t left)
+{
+    uint32_t first = 0;
+    while (queue->n - first > left) {
+        uint32_t n = queue->n - first - left;
+        first += compress_batch(job, queue, first, n < BATCH_ROWS ? n : BATCH_ROWS);
+    }
+    queue->n -= first;
+    memmove(queue->row, queue->row + first, queue->n * sizeof queue->row[0]);
+    memmove(queue->record, queue->record + first, queue->n * sizeof queue->record[0]);
 }
 
 static void fused_task(void *context, size_t i_task)
 {
     const struct compress_job *job = context;
     const struct skv_cpu_select *select = &job->select;
-    const struct skv_pool *pool = &job->params->pool;
-    uint32_t kept = pool->layout->head[0].kept, record_bytes = pool->layout->head[0].record_bytes;
-    uint64_t n_rows = select->n_tokens * select->n_kv_heads, first = (uint64_t)i_task * FUSED_TASK_ROWS;
-    uint64_t end = n_rows - first < FUSED_TASK_ROWS ? n_rows : first + FUSED_TASK_ROWS;
-    struct row_walk walk = {.n_tokens = select->n_tokens,
-                            .n_heads = select->n_kv_heads,
-                            .heads_inner = select->rows->token_stride >= select->rows->head_stride};
-    walk_to(&walk, first);
-
-    const uint16_t *row[SKV_CPU_ROWS_MAX];
-    uint8_t *record[SKV_CPU_ROWS_MAX];
-    uint32_t n = 0;
-    for (uint64_t i = first; i < end; i++, walk_on(&walk)) {
-        int64_t slot = slot_of(job, walk.i_token);
-        report_bytes(job, walk.i_token, walk.i_head, slot < 0 ? 0 : record_bytes);
-        if (slot >= 0 && !job->measure) {
-            row[n] = skv_cpu_select_row(select, walk.i_token, walk.i_head);
-            record[n++] = (uint8_t *)skv_cpu_record(pool, (uint64_t)slot, walk.i_head);
-        }
-        if (n == SKV_CPU_ROWS_MAX || (n > 0 && i + 1 == end)) {
-            select->kernels->compress_topk(row, n, select->head_dim, kept, record);
-            n = 0;
-        }
+    uint64_t n_stretches = parts_of_head(select) * select->n_kv_heads, first = (uint64_t)i_task * job->task_stretches;
+    uint64_t end = n_stretches - first < job->task_stretches ? n_stretches : first + job->task_stretches;
+    struct row_queue queue;
+    queue.n = 0;
+    for (uint64_t i = first; i < end; i++) {
+        struct stretch stretch = find_stretch(select, i);
+        if (queue.n + stretch.n_tokens > QUEUE_ROWS)
+            compress_until(job, &queue, SKV_CPU_ROWS_AHEAD);
+        add_stretch(job, &stretch, &queue);
     }
+    compress_until(job, &queue, 0);
+    if (job->stream)
+        skv_cpu_stream_end();
+}
+
+/* The tasks of the fused path, by shapes: some tens of microseconds of work each at least, and more where that leaves
+ * the threads enough of them, since a task's first rows were not asked for. */
+static uint64_t plan_tasks(struct compress_job *job, uint32_t n_threads)
+{
+    uint64_t n_stretches = parts_of_head(&job->select) * job->select.n_kv_heads;
+    uint64_t share = n_stretches / (TASKS_PER_THREAD * n_threads);
+    job->task_stretches = share < TASK_STRETCHES_MIN   ? TASK_STRETCHES_MIN
+                          : share < TASK_STRETCHES_MAX ? share
+                                                       : TASK_STRETCHES_MAX;
+    return (n_stretches + job->task_stretches - 1) / job->task_stretches;
 }
 
 static void fixed_task(void *context, size_t i_task)
@@ -224,8 +313,10 @@ enum skv_status skv_cpu_compress(struct skv_queue *queue, const struct skv_compr
     if (ragged) {
         skv_cpu_pool_run(cpu->pool, ragged_task, &job, n_tasks);
     } else if (layout->uniform && params->select.strategy == SKV_TOKEN_MAGNITUDE) {
-        uint64_t n_rows = params->n_tokens * layout->n_kv_heads;
-        skv_cpu_pool_run(cpu->pool, fused_task, &job, (n_rows + FUSED_TASK_ROWS - 1) / FUSED_TASK_ROWS);
+        uint64_t record_bytes = params->n_tokens * layout->n_kv_heads * layout->head[0].record_bytes;
+        job.stream = SKV_CPU_CAN_STREAM && record_bytes > STREAM_BYTES;
+        uint64_t n = plan_tasks(&job, skv_cpu_pool_threads(cpu->pool));
+        skv_cpu_pool_run(cpu->pool, fused_task, &job, n);
     } else {
         skv_cpu_pool_run(cpu->pool, fixed_task, &job, n_tasks);
     }

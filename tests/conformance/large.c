@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Offsets beyond 2^31 elements and 2^32 bytes. The buffers are mostly untouched, so they need address space and little
- * memory on a CPU, and 14 GB on a device.
+ * memory on a CPU, and 14 GB on a device. And more records in one call than a backend would keep in a cache.
  */
 #include <string.h>
 
@@ -119,4 +119,70 @@ SUITE_CASE(large_offsets, "large/offsets")
     ref_attend(&query, exact);
     for (unsigned c = 0; c < D; c++)
         suite_near(t, "attention over the last block", c, (double)out[c], exact->out[c], exact->out_bound[c]);
+}
+
+static void compress_part(struct suite_context *t, skv_compress_params params, skv_span slots, uint64_t first,
+                          uint64_t n_tokens)
+{
+    params.n_tokens = n_tokens;
+    params.in.data.offset += 2 * first * params.in.token_stride;
+    if (slots.buffer)
+        params.slot_mapping = (skv_span){slots.buffer, slots.offset + 8 * first};
+    else
+        params.first_slot += first;
+    suite_try(t, "skv_compress", skv_compress(t->queue, &params));
+}
+
+/* Many rows in one call become the same bytes as in many calls. */
+SUITE_CASE(large_compress, "large/compress")
+{
+    enum { D = 512, KEPT = 508, HEADS = 3, PAGE = 64, N_TOKENS = 2700, PART = 131, BLOCKS = 46, FIRST = 5 };
+    suite_need(t, 0, 1u << SKV_FIXED, 1u << SKV_TOKEN_MAGNITUDE, D);
+    struct suite_layout layout;
+    suite_layout_make(
+        t,
+        (skv_layout_params){.form = SKV_FIXED, .head_dim = D, .n_kv_heads = HEADS, .page_tokens = PAGE, .kept = KEPT},
+        false, &layout);
+    const uint64_t rows_bytes = (uint64_t)N_TOKENS * HEADS * D * 2;
+    uint64_t pool_bytes = ref_pool_bytes(&layout.ref, BLOCKS);
+    uint16_t *values = suite_host(t, rows_bytes);
+    for (unsigned i = 0; i < N_TOKENS * HEADS; i++)
+        suite_row(t, SKV_F16, SUITE_NORMAL, values + (size_t)i * D, D);
+    skv_span rows = suite_input(t, values, rows_bytes, 2).span;
+    /* Runs of slots of all lengths, with gaps, tokens without a slot, and some backwards. */
+    int64_t *slots = suite_host(t, N_TOKENS * sizeof *slots), slot = FIRST;
+    for (unsigned i = 0, run = 0; i < N_TOKENS; i++, run--) {
+        if (run == 0) {
+            run = 1 + suite_below(t, 100);
+            slot += suite_below(t, 4);
+        }
+        slots[i] = suite_below(t, 50) ? slot++ : -1;
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        int64_t other = slots[1000 + i];
+        slots[1000 + i] = slots[1039 - i];
+        slots[1039 - i] = other;
+    }
+    skv_span mapping = suite_input(t, slots, N_TOKENS * sizeof *slots, 8).span;
+    uint8_t *image[2] = {suite_host(t, pool_bytes), suite_host(t, pool_bytes)};
+    for (unsigned heads_inner = 0; heads_inner < 2; heads_inner++)
+        for (unsigned mapped = 0; mapped < 2; mapped++) {
+            suite_shape(t, "head_dim %d kept %d heads %d tokens %d, heads %s, %s", D, KEPT, HEADS, N_TOKENS,
+                        heads_inner ? "inner" : "outer", mapped ? "slot mapping" : "first slot");
+            for (unsigned in_parts = 0; in_parts < 2; in_parts++) {
+                struct suite_array pages = suite_output(t, pool_bytes, 64);
+                suite_try(t, "skv_buffer_fill", skv_buffer_fill(t->queue, pages.span, 0x5a, pool_bytes));
+                skv_compress_params params = {
+                    .struct_size = sizeof params,
+                    .in = {rows, heads_inner ? HEADS * D : D, heads_inner ? D : (uint64_t)N_TOKENS * D},
+                    .pool = {layout.layout, pages.span, BLOCKS},
+                    .first_slot = mapped ? 0 : FIRST};
+                unsigned part = in_parts ? PART : N_TOKENS;
+                for (unsigned first = 0; first < N_TOKENS; first += part)
+                    compress_part(t, params, mapped ? mapping : (skv_span){0}, first,
+                                  N_TOKENS - first < part ? N_TOKENS - first : part);
+                suite_read(t, pages, image[in_parts]);
+            }
+            suite_equal(t, "byte of the pool", image[0], image[1], pool_bytes, 1);
+        }
 }

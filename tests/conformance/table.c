@@ -65,6 +65,7 @@
     X(memory_wrap, 1)                       \
     X(memory_timer, 1)                      \
     X(memory_devices, 1)                    \
+    X(large_compress, 0)                    \
     X(large_offsets, 0)
 
 #define DECLARE(id, is_quick)            \

@@ -107,8 +107,10 @@ INLINE void pack_row(const uint16_t *row, const uint64_t *bitmap, uint32_t d, ui
     memcpy(record, bitmap, words * SKV_WORD_BYTES);
 }
 
-static void compress_topk(const uint16_t *const *row, uint32_t n, uint32_t d, uint32_t k, uint8_t *const *record)
+static void compress_topk(const uint16_t *const *row, uint32_t n, uint32_t n_ahead, uint32_t d, uint32_t k,
+                          uint8_t *const *record)
 {
+    (void)n_ahead;
     uint64_t bitmap[SKV_WORDS_MAX];
     for (uint32_t r = 0; r < n; r++) {
         if (d == 128) {

@@ -96,8 +96,10 @@ static void pack(const uint16_t *row, const uint64_t *bitmap, uint32_t d, uint8_
         pack_row(row, bitmap, d, record);
 }
 
-static void compress_topk(const uint16_t *const *row, uint32_t n, uint32_t d, uint32_t k, uint8_t *const *record)
+static void compress_topk(const uint16_t *const *row, uint32_t n, uint32_t n_ahead, uint32_t d, uint32_t k,
+                          uint8_t *const *record)
 {
+    (void)n_ahead;
     uint64_t bitmap[SKV_WORDS_MAX];
     for (uint32_t r = 0; r < n; r++) {
         select_topk(row + r, 1, d, k, bitmap);

@@ -25,6 +25,8 @@
 #define SKV_CPU_TILE 64
 /* Rows a compress kernel is given at once at most. */
 #define SKV_CPU_ROWS_MAX 64
+/* How many rows before its turn a compress kernel asks for a row. */
+#define SKV_CPU_ROWS_AHEAD 64
 /* Query rows a kernel variant takes: index i of the table takes 1 << i rows. */
 #define SKV_CPU_M_COUNT 4
 #define SKV_CPU_M_MAX 8
@@ -132,8 +134,9 @@ struct skv_cpu_kernels {
     struct skv_cpu_attend attend[SKV_CPU_MATH_COUNT][SKV_CPU_SOURCE_COUNT][SKV_CPU_M_COUNT];
 
     /* Exact top-k by magnitude (FORMAT.md section 4.1) of n <= SKV_CPU_ROWS_MAX dense rows, written as whole records.
-     */
-    void (*compress_topk)(const uint16_t *const *row, uint32_t n, uint32_t d, uint32_t k, uint8_t *const *record);
+     * row: [n + n_ahead], where those from n on are what the next calls take, for a kernel to ask memory for. */
+    void (*compress_topk)(const uint16_t *const *row, uint32_t n, uint32_t n_ahead, uint32_t d, uint32_t k,
+                          uint8_t *const *record);
     /* The selection alone: bitmap is [n][SKV_BITMAP_WORDS(d)]. */
     void (*select_topk)(const uint16_t *const *row, uint32_t n, uint32_t d, uint32_t k, uint64_t *bitmap);
     /* Exact top-k of one row of d u32 scores, larger first, ties to the lower index. */
