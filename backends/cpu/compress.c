@@ -2,16 +2,17 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "backends/cpu/pages.h"
 #include "backends/cpu/select.h"
-#include "backends/cpu/stream.h"
 
-/* Rows a kernel is given at once. Sizes of records are multiples of 8, so that a batch in its place ends on a whole
- * line. */
-#define BATCH_ROWS 16
-#define TASK_STRETCHES_MIN 64
-#define TASK_STRETCHES_MAX 1024
+/* Rows a kernel is given at once: so many records of a multiple of 8 bytes are whole lines. */
+#define BATCH_ROWS 32
+#define TASK_STRETCHES_MIN 32
+#define TASK_STRETCHES_MAX 512
 #define TASKS_PER_THREAD 8
 /* Records of more than this are written past the caches: they would not stay there until they are read, and a line that
  * is written whole need not be read before. */
@@ -116,21 +117,14 @@ static uint32_t compress_batch(const struct compress_job *job, const struct row_
     const uint16_t *const *row = queue->row + first;
     uint8_t *const *record = queue->record + first;
     uint32_t n_contiguous = job->stream ? count_contiguous(record, n, record_bytes) : 0;
-    if (n_contiguous >= STREAM_ROWS_MIN) {
-        _Alignas(SKV_CPU_LINE_BYTES) uint8_t stage[BATCH_ROWS * SKV_RECORD_BYTES(SKV_HEAD_DIM_MAX, SKV_HEAD_DIM_MAX)];
-        uint8_t *staged[BATCH_ROWS];
+    bool stream = n_contiguous >= STREAM_ROWS_MIN;
+    if (stream)
         n = n_contiguous;
+    else /* What is to be written arrives while the rows are searched. */
         for (uint32_t i = 0; i < n; i++)
-            staged[i] = stage + i * record_bytes;
-        select->kernels->compress_topk(row, n, queue->n - first - n, select->head_dim, kept, staged);
-        skv_cpu_stream(record[0], stage, n * record_bytes);
-        return n;
-    }
-    /* What is to be written arrives while the rows are searched. */
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t byte = 0; byte < record_bytes; byte += SKV_CPU_LINE_BYTES)
-            __builtin_prefetch(record[i] + byte, 1, 3);
-    select->kernels->compress_topk(row, n, queue->n - first - n, select->head_dim, kept, record);
+            for (uint32_t byte = 0; byte < record_bytes; byte += SKV_CPU_LINE_BYTES)
+                __builtin_prefetch(record[i] + byte, 1, 3);
+    select->kernels->compress_topk(row, n, queue->n - first - n, select->head_dim, kept, record, stream);
     return n;
 }
 
@@ -162,8 +156,10 @@ static void fused_task(void *context, size_t i_task)
         add_stretch(job, &stretch, &queue);
     }
     compress_until(job, &queue, 0);
+#if defined(__SSE2__)
     if (job->stream)
-        skv_cpu_stream_end();
+        _mm_sfence();
+#endif
 }
 
 /* The tasks of the fused path, by shapes: some tens of microseconds of work each at least, and more where that leaves
@@ -314,7 +310,7 @@ enum skv_status skv_cpu_compress(struct skv_queue *queue, const struct skv_compr
         skv_cpu_pool_run(cpu->pool, ragged_task, &job, n_tasks);
     } else if (layout->uniform && params->select.strategy == SKV_TOKEN_MAGNITUDE) {
         uint64_t record_bytes = params->n_tokens * layout->n_kv_heads * layout->head[0].record_bytes;
-        job.stream = SKV_CPU_CAN_STREAM && record_bytes > STREAM_BYTES;
+        job.stream = record_bytes > STREAM_BYTES;
         uint64_t n = plan_tasks(&job, skv_cpu_pool_threads(cpu->pool));
         skv_cpu_pool_run(cpu->pool, fused_task, &job, n);
     } else {

@@ -130,7 +130,7 @@ static uint64_t run(const struct job *job, const struct skv_cpu_kernels *table, 
         else if (job->operation == SOFTMAX)
             table->softmax(data->s, KT_ROWS, m, 0.1f, data->mx, data->sum, data->corr);
         else if (job->operation == COMPRESS_TOPK)
-            table->compress_topk(dense, KT_ROWS, 0, d, data->k, data->copy_row + t);
+            table->compress_topk(dense, KT_ROWS, 0, d, data->k, data->copy_row + t, false);
         else if (job->operation == SELECT_TOPK)
             table->select_topk(dense, KT_ROWS, d, data->k, data->bitmap + t * n_words);
         for (uint32_t i = t; i < t + KT_ROWS; i++)

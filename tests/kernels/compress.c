@@ -84,7 +84,10 @@ static int test_compress_topk(const struct skv_cpu_kernels *table, struct kt_rng
     place_dense(rng, n, d, first);
     n -= n_ahead;
     kt_rows_place(&out, rng, (enum kt_place)kt_below(rng, KT_PLACE_COUNT), n, bytes, 8, 0, KT_CANARY);
-    table->compress_topk(kt_rows_list16(&in), n, n_ahead, d, k, kt_rows_list(&out));
+    bool contiguous = true;
+    for (uint32_t i = 1; i < n; i++)
+        contiguous &= out.at[i] == out.at[i - 1] + bytes;
+    table->compress_topk(kt_rows_list16(&in), n, n_ahead, d, k, kt_rows_list(&out), contiguous && kt_below(rng, 2));
     for (uint32_t i = 0; i < n; i++) {
         kt_oracle_topk(value[i], d, k, bitmap);
         kt_oracle_pack(value[i], bitmap, d, want);

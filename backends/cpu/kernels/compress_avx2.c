@@ -25,8 +25,8 @@ INLINE __m256i count_bytes(__m256i v)
 /* plane: [groups][PLANES][words][ROWS]; word: [groups][words][ROWS], the bitmaps of n rows. groups and words must be
  * constants: the state is to stay in registers. Each step waits for the last, so two groups go together where they fit.
  */
-INLINE void search(const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t words, uint32_t d, uint32_t k,
-                   uint64_t *word)
+INLINE void search(enum finish finish, const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t words, uint32_t d,
+                   uint32_t k, uint64_t *word, const struct found *found)
 {
     const __m256i zero = _mm256_setzero_si256();
     /* tie: channels that match the k-th largest in all planes so far; above: those already known larger. */
@@ -64,7 +64,9 @@ INLINE void search(const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t 
             /* The larger as unsigned 64-bit numbers: both halves of the larger are larger here. */
             debt[g] = _mm256_max_epu32(debt[g], sum);
         }
+        finish_row(finish, found, PLANES - 1 - b, words, d, k);
     }
+    finish_row(finish, found, PLANES, words, d, k);
     UNROLL
     for (uint32_t g = 0; g < groups; g++) {
         _Alignas(32) uint64_t t[SKV_WORDS_MAX * ROWS], need[ROWS];
@@ -89,9 +91,10 @@ INLINE void search(const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t 
 /* bitmap[w * stride] is word w, and kept counts its bits. From the last channels to the first, each group of eight
  * ending where the one before begins, so what a store writes too much lies before and is overwritten; the bitmap comes
  * last. */
-INLINE void pack_row(const uint16_t *row, const uint64_t *bitmap, uint32_t stride, uint32_t d, uint32_t kept,
+INLINE void pack_row(int loose, const uint16_t *row, const uint64_t *bitmap, uint32_t stride, uint32_t d, uint32_t kept,
                      uint8_t *record)
 {
+    (void)loose;
     const uint32_t words = SKV_BITMAP_WORDS(d);
     uint32_t end = words * SKV_WORD_BYTES + 2 * kept;
     for (uint32_t w = words; w-- > 0;) {
@@ -184,9 +187,9 @@ static void pack(const uint16_t *row, const uint64_t *bitmap, uint32_t d, uint8_
     for (uint32_t w = 0; w < SKV_BITMAP_WORDS(d); w++)
         kept += (uint32_t)__builtin_popcountll(bitmap[w]);
     if (d == 128)
-        pack_row(row, bitmap, 1, 128, kept, record);
+        pack_row(0, row, bitmap, 1, 128, kept, record);
     else
-        pack_row(row, bitmap, 1, d, kept, record);
+        pack_row(0, row, bitmap, 1, d, kept, record);
 }
 
 static void unpack(const uint8_t *record, uint32_t d, uint16_t *row)

@@ -35,8 +35,8 @@ INLINE __m512i count_bytes(__m512i v)
 /* plane: [groups][PLANES][words][ROWS]; word: [groups][words][ROWS], the bitmaps of n rows. groups and words must be
  * constants: the state is to stay in registers. Each step waits for the last, so two groups go together where they fit.
  */
-INLINE void search(const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t words, uint32_t d, uint32_t k,
-                   uint64_t *word)
+INLINE void search(enum finish finish, const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t words, uint32_t d,
+                   uint32_t k, uint64_t *word, const struct found *found)
 {
     const __m512i zero = _mm512_setzero_si512();
     /* tie: channels that match the k-th largest in all planes so far; above: those already known larger. */
@@ -72,7 +72,9 @@ INLINE void search(const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t 
             }
             debt[g] = _mm512_max_epu64(debt[g], sum);
         }
+        finish_row(finish, found, PLANES - 1 - b, words, d, k);
     }
+    finish_row(finish, found, PLANES, words, d, k);
     UNROLL
     for (uint32_t g = 0; g < groups; g++) {
         __m512i count = zero;
@@ -95,9 +97,10 @@ INLINE void search(const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t 
 }
 
 /* bitmap[w * stride] is word w; how many survive is not needed here. */
-INLINE void pack_row(const uint16_t *row, const uint64_t *bitmap, uint32_t stride, uint32_t d, uint32_t kept,
+INLINE void pack_row(int loose, const uint16_t *row, const uint64_t *bitmap, uint32_t stride, uint32_t d, uint32_t kept,
                      uint8_t *record)
 {
+    (void)loose;
     (void)kept;
     uint8_t *out = record + SKV_BITMAP_BYTES(d);
     for (uint32_t w = 0; w < SKV_BITMAP_WORDS(d); w++) {
@@ -121,9 +124,9 @@ INLINE void pack_row(const uint16_t *row, const uint64_t *bitmap, uint32_t strid
 static void pack(const uint16_t *row, const uint64_t *bitmap, uint32_t d, uint8_t *record)
 {
     if (d == 128)
-        pack_row(row, bitmap, 1, 128, 0, record);
+        pack_row(0, row, bitmap, 1, 128, 0, record);
     else
-        pack_row(row, bitmap, 1, d, 0, record);
+        pack_row(0, row, bitmap, 1, d, 0, record);
 }
 
 INLINE void unpack_row(const uint8_t *record, uint32_t d, uint16_t *row)

@@ -112,8 +112,8 @@ INLINE void make_planes(const uint16_t *const *row, uint32_t n, uint32_t d, uint
 /* plane: [groups][PLANES][words][ROWS]; word: [groups][words][ROWS], the bitmaps of n rows. groups and words must be
  * constants: the state is to stay in registers. Each step waits for the last, so two groups go together where they fit.
  */
-INLINE void search(const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t words, uint32_t d, uint32_t k,
-                   uint64_t *word)
+INLINE void search(enum finish finish, const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t words, uint32_t d,
+                   uint32_t k, uint64_t *word, const struct found *found)
 {
     /* tie: channels that match the k-th largest in all planes so far; above: those already known larger. */
     __m512i above[2][SKV_WORDS_MAX], tie[2][SKV_WORDS_MAX];
@@ -147,7 +147,9 @@ INLINE void search(const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t 
             }
             debt[g] = _mm512_max_epu64(debt[g], sum);
         }
+        finish_row(finish, found, PLANES - 1 - b, words, d, k);
     }
+    finish_row(finish, found, PLANES, words, d, k);
     UNROLL
     for (uint32_t g = 0; g < groups; g++) {
         __m512i sum = debt[g];
@@ -169,7 +171,7 @@ INLINE void search(const uint64_t *plane, uint32_t n, uint32_t groups, uint32_t 
 }
 
 /* bitmap[w * stride] is word w; how many survive is not needed here. */
-INLINE void pack_row(const uint16_t *row, const uint64_t *bitmap, uint32_t stride, uint32_t d, uint32_t kept,
+INLINE void pack_row(int loose, const uint16_t *row, const uint64_t *bitmap, uint32_t stride, uint32_t d, uint32_t kept,
                      uint8_t *record)
 {
     (void)kept;
@@ -184,7 +186,11 @@ INLINE void pack_row(const uint16_t *row, const uint64_t *bitmap, uint32_t strid
             uint32_t count = (uint32_t)__builtin_popcount(keep);
             const uint16_t *p = row + 64 * w + 32 * c;
             __m512i v = left >= 64 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi16(keep, p);
-            _mm512_mask_storeu_epi16(out, _bzhi_u32(~0u, count), compress32(keep, v));
+            v = compress32(keep, v);
+            if (loose)
+                _mm512_storeu_si512(out, v);
+            else
+                _mm512_mask_storeu_epi16(out, _bzhi_u32(~0u, count), v);
             out += 2 * count;
         }
     }
@@ -249,9 +255,9 @@ static void select_scores(const uint32_t *score, uint32_t d, uint32_t k, uint64_
 static void pack(const uint16_t *row, const uint64_t *bitmap, uint32_t d, uint8_t *record)
 {
     if (d == 128)
-        pack_row(row, bitmap, 1, 128, 0, record);
+        pack_row(0, row, bitmap, 1, 128, 0, record);
     else
-        pack_row(row, bitmap, 1, d, 0, record);
+        pack_row(0, row, bitmap, 1, d, 0, record);
 }
 
 static void unpack(const uint8_t *record, uint32_t d, uint16_t *row)

@@ -108,9 +108,10 @@ INLINE void pack_row(const uint16_t *row, const uint64_t *bitmap, uint32_t d, ui
 }
 
 static void compress_topk(const uint16_t *const *row, uint32_t n, uint32_t n_ahead, uint32_t d, uint32_t k,
-                          uint8_t *const *record)
+                          uint8_t *const *record, bool stream)
 {
     (void)n_ahead;
+    (void)stream;
     uint64_t bitmap[SKV_WORDS_MAX];
     for (uint32_t r = 0; r < n; r++) {
         if (d == 128) {

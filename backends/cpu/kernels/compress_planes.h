@@ -22,6 +22,42 @@
 
 #define PLANES 15
 
+/* Rows whose bitmaps are found. They are finished one by one, in order, beside the search among the next ones, which
+ * leaves room for it: its steps wait for each other. */
+struct found {
+    uint32_t n, n_ahead;
+    const uint16_t *const *row, *const *ahead; /* [n]; [n_ahead], to be asked for */
+    uint8_t *const *record;                    /* [n], where they are to be packed */
+    uint64_t *bitmap;                          /* [n][words], where only these are wanted */
+    const uint64_t *word;                      /* [n / ROWS][words][ROWS] */
+};
+
+/* bitmap[w * stride] is word w, which has kept bits in all. loose: a line behind the record may be written, too. */
+INLINE void pack_row(int loose, const uint16_t *row, const uint64_t *bitmap, uint32_t stride, uint32_t d, uint32_t kept,
+                     uint8_t *record);
+
+/* What becomes of found rows. */
+enum finish { BITMAPS, RECORDS, LOOSE_RECORDS };
+
+INLINE void finish_row(enum finish finish, const struct found *found, uint32_t r, uint32_t words, uint32_t d,
+                       uint32_t k)
+{
+    /* The search leaves memory idle and the next rows are far from the last: the hardware does not keep up. Into the
+     * second level, since a line of the first one's few misses is taken until its data are there, and not all at once
+     * for the same reason. */
+    if (r < found->n_ahead)
+        for (uint32_t i = 0; i < d; i += 32)
+            _mm_prefetch((const char *)(found->ahead[r] + i), _MM_HINT_T1);
+    if (r >= found->n)
+        return;
+    const uint64_t *word = found->word + r / ROWS * words * ROWS + r % ROWS;
+    if (finish != BITMAPS)
+        pack_row(finish == LOOSE_RECORDS, found->row[r], word, ROWS, d, k, found->record[r]);
+    else
+        for (uint32_t w = 0; w < words; w++)
+            found->bitmap[r * words + w] = word[w * ROWS];
+}
+
 #if defined(PLANES_BY_MOVEMASK)
 /* plane: [PLANES][words][ROWS]; rows at and past n become zeros. */
 INLINE void make_planes(const uint16_t *const *row, uint32_t n, uint32_t d, uint64_t *plane)

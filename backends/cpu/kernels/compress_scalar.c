@@ -97,9 +97,10 @@ static void pack(const uint16_t *row, const uint64_t *bitmap, uint32_t d, uint8_
 }
 
 static void compress_topk(const uint16_t *const *row, uint32_t n, uint32_t n_ahead, uint32_t d, uint32_t k,
-                          uint8_t *const *record)
+                          uint8_t *const *record, bool stream)
 {
     (void)n_ahead;
+    (void)stream;
     uint64_t bitmap[SKV_WORDS_MAX];
     for (uint32_t r = 0; r < n; r++) {
         select_topk(row + r, 1, d, k, bitmap);

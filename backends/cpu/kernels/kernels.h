@@ -134,9 +134,11 @@ struct skv_cpu_kernels {
     struct skv_cpu_attend attend[SKV_CPU_MATH_COUNT][SKV_CPU_SOURCE_COUNT][SKV_CPU_M_COUNT];
 
     /* Exact top-k by magnitude (FORMAT.md section 4.1) of n <= SKV_CPU_ROWS_MAX dense rows, written as whole records.
-     * row: [n + n_ahead], where those from n on are what the next calls take, for a kernel to ask memory for. */
+     * row: [n + n_ahead], where those from n on are what the next calls take, for a kernel to ask memory for.
+     * stream: the records lie one behind the other, and a kernel may write them past the caches; other threads see them
+     * after a store fence. */
     void (*compress_topk)(const uint16_t *const *row, uint32_t n, uint32_t n_ahead, uint32_t d, uint32_t k,
-                          uint8_t *const *record);
+                          uint8_t *const *record, bool stream);
     /* The selection alone: bitmap is [n][SKV_BITMAP_WORDS(d)]. */
     void (*select_topk)(const uint16_t *const *row, uint32_t n, uint32_t d, uint32_t k, uint64_t *bitmap);
     /* Exact top-k of one row of d u32 scores, larger first, ties to the lower index. */
