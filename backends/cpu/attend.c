@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "backends/cpu/cpu.h"
-#include "backends/cpu/tiles.h"
+#include "backends/cpu/pass.h"
 #include "core/numbers.h"
 
 /* Query rows of one pass over the tokens, at the largest head_dim; more take several passes. */
@@ -26,30 +26,10 @@
 #define TASKS_PER_THREAD 8
 
 struct attend_job {
-    const struct skv_cpu_kernels *kernels;
-    const struct skv_attend_params *params;
+    struct skv_cpu_pass pass;
     const struct skv_attend_plan *plan;
-    enum skv_cpu_math math;
     uint32_t group, task_heads;
-    bool single; /* one chunk takes all query rows of a head, so records go straight to the kernel */
     float *part_out, *part_lse;
-};
-
-/* The running state of a chunk for one kind of tile. Kernels for records and for dense rows keep theirs in orders of
- * their own, so each has one, and the two are merged like splits in the end. */
-struct state {
-    const struct skv_cpu_attend *kernel; /* NULL: no such tiles come */
-    float *qp, *o, *mx, *sum;
-};
-
-/* Rows of one query token: at most m of them. */
-struct chunk {
-    uint32_t n_rows, m;
-    uint64_t i_new, i_q_head; /* of row 0 */
-    uint32_t i_head;
-    uint64_t position; /* of the query token, where it exists */
-    bool exists;
-    struct state state[SKV_CPU_SOURCE_COUNT];
 };
 
 /* What one task works on. */
@@ -60,45 +40,6 @@ struct task {
     uint64_t n_tokens;
 };
 
-/* Positions that a query at `position` sees: [0, sinks) and [begin, position]. */
-static uint64_t window_begin(const struct skv_attend_params *params, uint64_t position)
-{
-    return params->window && position + 1 > params->window ? position + 1 - params->window : 0;
-}
-
-/* The rows of a tile that a chunk sees. Returns their number; all rows visible is the usual case and copies nothing. */
-static uint32_t visible_rows(const struct skv_attend_params *params, const struct chunk *chunk,
-                             const struct skv_cpu_tile *tile, const uint8_t **k, const uint8_t **v)
-{
-    if (!chunk->exists)
-        return 0;
-    uint64_t begin = window_begin(params, chunk->position);
-    if (tile->first >= begin && tile->first + tile->n <= chunk->position + 1)
-        return tile->n;
-    uint32_t n = 0;
-    for (uint32_t t = 0; t < tile->n; t++) {
-        uint64_t position = tile->first + t;
-        if (position > chunk->position || (position < begin && position >= params->sink_tokens))
-            continue;
-        k[n] = skv_cpu_row(&tile->k, t);
-        v[n++] = skv_cpu_row(&tile->v, t);
-    }
-    return n;
-}
-
-/* Where a window leaves a gap behind the sinks that no chunk sees, the walk passes over it. */
-static void find_gap(const struct chunk *chunks, uint32_t n_chunks, struct skv_cpu_walk *walk)
-{
-    walk->gap_first = walk->gap_end = walk->params->sink_tokens;
-    if (!walk->params->window)
-        return;
-    walk->gap_end = UINT64_MAX;
-    for (uint32_t i = 0; i < n_chunks; i++) {
-        uint64_t its = chunks[i].exists ? window_begin(walk->params, chunks[i].position) : UINT64_MAX;
-        walk->gap_end = its < walk->gap_end ? its : walk->gap_end;
-    }
-}
-
 /* The kernel for n rows: the smallest m that holds them, else the largest. */
 static const struct skv_cpu_attend *find_kernel(const struct attend_job *job, enum skv_cpu_source source, uint32_t n,
                                                 uint32_t *m)
@@ -107,12 +48,12 @@ static const struct skv_cpu_attend *find_kernel(const struct attend_job *job, en
     while (i + 1 < SKV_CPU_M_COUNT && 1u << i < n)
         i++;
     *m = 1u << i;
-    return &job->kernels->attend[job->math][source][i];
+    return &job->pass.kernels->attend[job->pass.math][source][i];
 }
 
-static void start_chunk(const struct task *task, struct chunk *chunk)
+static void start_chunk(const struct task *task, struct skv_cpu_chunk *chunk)
 {
-    const struct skv_attend_params *params = task->job->params;
+    const struct skv_attend_params *params = task->job->pass.params;
     uint32_t d = params->head_dim, q_bytes = skv_dtype_bytes((skv_dtype)params->q_dtype);
     float q[SKV_CPU_M_MAX * SKV_HEAD_DIM_MAX];
     const char *queries = skv_host(params->q);
@@ -127,7 +68,7 @@ static void start_chunk(const struct task *task, struct chunk *chunk)
     chunk->exists = task->n_tokens + chunk->i_new >= params->n_new;
     chunk->position = chunk->exists ? task->n_tokens + chunk->i_new - params->n_new : 0;
     for (int source = 0; source < SKV_CPU_SOURCE_COUNT; source++) {
-        struct state *state = &chunk->state[source];
+        struct skv_cpu_state *state = &chunk->state[source];
         if (!state->kernel)
             continue;
         state->kernel->prepare(q, d, state->qp);
@@ -139,58 +80,12 @@ static void start_chunk(const struct task *task, struct chunk *chunk)
     }
 }
 
-/* softcap * tanh(scale * s / softcap) in place of scale * s. */
-static void cap_scores(const struct skv_attend_params *params, float *s, uint32_t n, uint32_t m)
-{
-    float inner = params->scale / params->softcap;
-    for (uint32_t r = 0; r < m; r++)
-        for (uint32_t t = 0; t < n; t++)
-            s[r * SKV_CPU_TILE + t] = params->softcap * tanhf(s[r * SKV_CPU_TILE + t] * inner);
-}
-
-/* What a pass keeps besides its chunks. */
-struct pass {
-    _Alignas(64) float s[SKV_CPU_M_MAX * SKV_CPU_TILE];
-    const struct skv_cpu_attend *entered; /* the last kernel whose `enter` was called, or NULL */
-};
-
-static void enter(struct pass *pass, const struct skv_cpu_attend *kernel)
-{
-    if (!kernel->enter || (pass->entered && pass->entered->enter == kernel->enter))
-        return;
-    kernel->enter();
-    pass->entered = kernel;
-}
-
-/* Runs one tile through one chunk; `after_k` is prefetched during q.k, `after_v` during p.v. */
-static void feed_chunk(const struct attend_job *job, const struct skv_cpu_tile *tile, struct chunk *chunk,
-                       struct pass *pass, const struct skv_cpu_ahead *after_k, const struct skv_cpu_ahead *after_v)
-{
-    const struct skv_attend_params *params = job->params;
-    const uint8_t *seen_k[SKV_CPU_TILE], *seen_v[SKV_CPU_TILE];
-    uint32_t n = visible_rows(params, chunk, tile, seen_k, seen_v);
-    if (n == 0)
-        return;
-    const struct skv_cpu_rows k = n == tile->n ? tile->k : (struct skv_cpu_rows){seen_k, NULL, 0};
-    const struct skv_cpu_rows v = n == tile->n ? tile->v : (struct skv_cpu_rows){seen_v, NULL, 0};
-    struct state *state = &chunk->state[tile->dense ? SKV_CPU_DENSE : SKV_CPU_RECORDS];
-    float corr[SKV_CPU_M_MAX], scale = params->scale, *s = pass->s;
-    enter(pass, state->kernel);
-    state->kernel->qk(&k, n, state->qp, params->head_dim, s, after_k);
-    if (params->softcap > 0) {
-        cap_scores(params, s, n, chunk->m);
-        scale = 1;
-    }
-    job->kernels->softmax(s, n, chunk->m, scale, state->mx, state->sum, corr);
-    state->kernel->pv(&v, n, s, corr, params->head_dim, state->o, after_v);
-}
-
 /* Normalized results of the chunk's states, as parts to merge: out [source][m][head_dim], lse [source][m]. */
-static uint32_t finish_states(const struct chunk *chunk, uint32_t d, float *out, float *lse)
+static uint32_t finish_states(const struct skv_cpu_chunk *chunk, uint32_t d, float *out, float *lse)
 {
     uint32_t n_parts = 0;
     for (int source = 0; source < SKV_CPU_SOURCE_COUNT; source++) {
-        const struct state *state = &chunk->state[source];
+        const struct skv_cpu_state *state = &chunk->state[source];
         if (!state->kernel)
             continue;
         float *part = out + (size_t)n_parts * SKV_CPU_M_MAX * d;
@@ -217,7 +112,7 @@ static void write_row(const struct attend_job *job, uint32_t i_seq, uint64_t i_n
                       const float *part_out, size_t out_stride, const float *part_lse, size_t lse_stride,
                       uint64_t n_parts)
 {
-    const struct skv_attend_params *params = job->params;
+    const struct skv_attend_params *params = job->pass.params;
     const float *sinks = skv_host(params->sink_logits);
     float *lse = skv_host(params->lse);
     uint64_t element =
@@ -229,10 +124,10 @@ static void write_row(const struct attend_job *job, uint32_t i_seq, uint64_t i_n
 }
 
 /* Each row's result goes to its split's place in the workspace, or with one split to the output. */
-static void finish_chunk(const struct task *task, const struct chunk *chunk)
+static void finish_chunk(const struct task *task, const struct skv_cpu_chunk *chunk)
 {
     const struct attend_job *job = task->job;
-    const struct skv_attend_params *params = job->params;
+    const struct skv_attend_params *params = job->pass.params;
     uint32_t d = params->head_dim;
     float out[SKV_CPU_SOURCE_COUNT * SKV_CPU_M_MAX * SKV_HEAD_DIM_MAX], lse[SKV_CPU_SOURCE_COUNT * SKV_CPU_M_MAX];
     uint32_t n_parts = finish_states(chunk, d, out, lse);
@@ -254,16 +149,16 @@ static void finish_chunk(const struct task *task, const struct chunk *chunk)
 /* Cuts the query rows of one head from *i_row on (i_new * group + g) into chunks, as many as there is room for; `used`
  * floats of the memory are taken. Returns how many floats are then. */
 static size_t cut_head(const struct task *task, uint32_t i_head, uint32_t *i_row, float *memory, size_t used,
-                       struct chunk *chunks, uint32_t *n_chunks)
+                       struct skv_cpu_chunk *chunks, uint32_t *n_chunks)
 {
     const struct attend_job *job = task->job;
-    const struct skv_attend_params *params = job->params;
+    const struct skv_attend_params *params = job->pass.params;
     uint32_t n_rows = params->n_new * job->group;
     size_t pad = SKV_CPU_D_PAD(params->head_dim);
-    bool records = job->single && task->walk.first < task->walk.cache_tokens;
-    bool dense = !job->single || task->walk.end > task->walk.cache_tokens;
+    bool records = job->pass.single && task->walk.first < task->walk.cache_tokens;
+    bool dense = !job->pass.single || task->walk.end > task->walk.cache_tokens;
     while (*i_row < n_rows && *n_chunks < PASS_CHUNKS) {
-        struct chunk *chunk = &chunks[*n_chunks];
+        struct skv_cpu_chunk *chunk = &chunks[*n_chunks];
         uint32_t g = *i_row % job->group, left = job->group - g;
         memset(chunk, 0, sizeof *chunk);
         for (int source = 0; source < SKV_CPU_SOURCE_COUNT; source++) {
@@ -278,7 +173,7 @@ static size_t cut_head(const struct task *task, uint32_t i_head, uint32_t *i_row
         chunk->i_head = i_head;
         chunk->i_q_head = (uint64_t)i_head * job->group + g;
         for (int source = 0; source < SKV_CPU_SOURCE_COUNT; source++) {
-            struct state *state = &chunk->state[source];
+            struct skv_cpu_state *state = &chunk->state[source];
             if (!state->kernel)
                 continue;
             state->mx = memory + source * STATE_FLOATS + used;
@@ -296,9 +191,9 @@ static size_t cut_head(const struct task *task, uint32_t i_head, uint32_t *i_row
 /* Cuts chunks for one pass, from row *i_row of head *i_head on, which then stand at the next pass: whole heads, as many
  * as there is room for up to `end`, or a part of one. Returns their number. */
 static uint32_t cut_chunks(const struct task *task, uint32_t *i_head, uint32_t *i_row, uint32_t end, float *memory,
-                           struct chunk *chunks)
+                           struct skv_cpu_chunk *chunks)
 {
-    uint32_t n_rows = task->job->params->n_new * task->job->group, n_chunks = 0;
+    uint32_t n_rows = task->job->pass.params->n_new * task->job->group, n_chunks = 0;
     bool whole = *i_row == 0;
     size_t used = 0;
     do {
@@ -316,49 +211,10 @@ static uint32_t cut_chunks(const struct task *task, uint32_t *i_head, uint32_t *
     return n_chunks;
 }
 
-/* One pass over the tokens of the task's walk. Chunks are in order of their heads, as many for each. */
-static void run_pass(const struct task *task, struct chunk *chunks, uint32_t n_chunks)
-{
-    const struct attend_job *job = task->job;
-    const struct skv_attend_params *params = job->params;
-    const struct skv_cpu_ahead none = {0};
-    struct pass pass;
-    _Alignas(64) uint16_t scratch[2 * SKV_CPU_TILE * SKV_HEAD_DIM_MAX];
-    struct skv_cpu_walk walk = task->walk;
-    walk.first_head = chunks[0].i_head;
-    walk.n_heads = chunks[n_chunks - 1].i_head - walk.first_head + 1;
-    uint32_t per_head = n_chunks / walk.n_heads;
-    find_gap(chunks, n_chunks, &walk);
-    bool expand = !job->single, streams = job->kernels->habits.streams;
-    struct skv_cpu_tile tiles[2], *tile = &tiles[0], *next = &tiles[1];
-    const uint8_t *v_before = NULL;
-    pass.entered = NULL;
-    skv_cpu_walk_start(&walk);
-    skv_cpu_walk_next(&walk, tile);
-    while (tile->n) {
-        skv_cpu_walk_next(&walk, next);
-        struct skv_cpu_ahead v_rows =
-            skv_cpu_tile_ahead(params, tile, &tile->v, v_before, chunks[0].m, job->math, streams);
-        struct skv_cpu_ahead k_rows = skv_cpu_tile_ahead(params, next, &next->k, skv_cpu_row(&tile->k, tile->n - 1),
-                                                         chunks[0].m, job->math, streams);
-        v_before = skv_cpu_row(&tile->v, tile->n - 1);
-        if (expand)
-            skv_cpu_tile_expand(job->kernels, params->head_dim, scratch, tile);
-        struct chunk *its = chunks + (size_t)(tile->i_head - walk.first_head) * per_head;
-        for (uint32_t i = 0; i < per_head; i++)
-            feed_chunk(job, tile, &its[i], &pass, i || expand ? &none : &v_rows, i ? &none : &k_rows);
-        struct skv_cpu_tile *done = tile;
-        tile = next;
-        next = done;
-    }
-    if (pass.entered)
-        pass.entered->leave();
-}
-
 static void attend_task(void *context, size_t i_task)
 {
     const struct attend_job *job = context;
-    const struct skv_attend_params *params = job->params;
+    const struct skv_attend_params *params = job->pass.params;
     const int32_t *cache_lens = skv_host(params->cache_lens), *tail_lens = skv_host(params->tail_lens);
     struct task task = {.job = job, .walk.params = params};
     struct skv_cpu_walk *walk = &task.walk;
@@ -375,12 +231,12 @@ static void attend_task(void *context, size_t i_task)
         task.n_tokens < walk->first + job->plan->split_tokens ? task.n_tokens : walk->first + job->plan->split_tokens;
 
     _Alignas(64) float memory[SKV_CPU_SOURCE_COUNT * STATE_FLOATS];
-    struct chunk chunks[PASS_CHUNKS];
+    struct skv_cpu_chunk chunks[PASS_CHUNKS];
     for (uint32_t i_row = 0; i_head < end;) {
         uint32_t n_chunks = cut_chunks(&task, &i_head, &i_row, end, memory, chunks);
         for (uint32_t i = 0; i < n_chunks; i++)
             start_chunk(&task, &chunks[i]);
-        run_pass(&task, chunks, n_chunks);
+        skv_cpu_pass_run(&job->pass, walk, chunks, n_chunks);
         for (uint32_t i = 0; i < n_chunks; i++)
             finish_chunk(&task, &chunks[i]);
     }
@@ -398,11 +254,25 @@ static uint32_t choose_task_heads(const struct skv_attend_params *params, const 
     return heads;
 }
 
+/* Which tiles go in batches. Memory then comes in longer runs, and scores have to wait, which costs more than it brings
+ * for records where the processor's own prefetchers do the work, and for dense rows unless they take no time at all. */
+static void choose_batches(struct attend_job *job)
+{
+    const struct skv_attend_params *params = job->pass.params;
+    const struct skv_layout *layout = params->k_pool.layout;
+    if (!job->pass.kernels->habits.streams || params->n_new > 1)
+        return;
+    job->pass.batches[SKV_CPU_DENSE] = job->group == 1 && job->pass.math == SKV_CPU_BF16_DOT;
+    job->pass.batches[SKV_CPU_RECORDS] =
+        params->max_cache_tokens && job->task_heads > 1 &&
+        (job->group > 2 || (job->group == 2 && layout->head[0].row_stride >= 2 * SKV_CPU_LINE_BYTES));
+}
+
 /* Merges the splits of one query row. */
 static void merge_task(void *context, size_t i_row)
 {
     const struct attend_job *job = context;
-    const struct skv_attend_params *params = job->params;
+    const struct skv_attend_params *params = job->pass.params;
     uint64_t n_rows = row_index(params, params->n_seqs, 0, 0), per_seq = (uint64_t)params->n_new * params->n_q_heads;
     write_row(job, (uint32_t)(i_row / per_seq), i_row % per_seq / params->n_q_heads, i_row % params->n_q_heads,
               job->part_out + i_row * params->head_dim, n_rows * params->head_dim, job->part_lse + i_row, n_rows,
@@ -414,23 +284,24 @@ enum skv_status skv_cpu_attend(struct skv_queue *queue, const struct skv_attend_
 {
     struct skv_cpu_device *cpu = skv_cpu_device_of(queue);
     struct attend_job job = {
-        .kernels = &cpu->kernels,
-        .params = params,
+        .pass = {.kernels = &cpu->kernels,
+                 .params = params,
+                 .math = params->dtype == SKV_F16 ? SKV_CPU_F16 : SKV_CPU_BF16},
         .plan = plan,
-        .math = params->dtype == SKV_F16 ? SKV_CPU_F16 : SKV_CPU_BF16,
         .group = params->n_q_heads / params->n_kv_heads,
     };
-    job.single = params->n_new == 1 && job.group <= SKV_CPU_M_MAX;
+    job.pass.single = params->n_new == 1 && job.group <= SKV_CPU_M_MAX;
     /* A binary32 query would lose bits in a bf16 dot product. */
     if (params->dtype == SKV_BF16 && params->q_dtype == SKV_BF16 &&
         cpu->kernels.attend[SKV_CPU_BF16_DOT][SKV_CPU_DENSE][0].qk)
-        job.math = SKV_CPU_BF16_DOT;
+        job.pass.math = SKV_CPU_BF16_DOT;
     if (plan->n_splits > 1) {
         char *workspace = skv_host(params->workspace);
         job.part_out = (float *)(workspace + plan->part_out_offset);
         job.part_lse = (float *)(workspace + plan->part_lse_offset);
     }
     job.task_heads = choose_task_heads(params, plan, skv_cpu_pool_threads(cpu->pool));
+    choose_batches(&job);
     uint32_t n_head_parts = (params->n_kv_heads + job.task_heads - 1) / job.task_heads;
     skv_cpu_pool_run(cpu->pool, attend_task, &job, (size_t)params->n_seqs * n_head_parts * plan->n_splits);
     if (plan->n_splits > 1)
@@ -438,8 +309,9 @@ enum skv_status skv_cpu_attend(struct skv_queue *queue, const struct skv_attend_
 
     uint32_t m;
     const struct skv_cpu_attend *kernel =
-        find_kernel(&job, job.single && params->max_cache_tokens ? SKV_CPU_RECORDS : SKV_CPU_DENSE, job.group, &m);
+        find_kernel(&job, job.pass.single && params->max_cache_tokens ? SKV_CPU_RECORDS : SKV_CPU_DENSE, job.group, &m);
     snprintf(queue->last_kernel, sizeof queue->last_kernel, "attend %s%s%s", kernel->name,
-             !job.single && params->max_cache_tokens ? " of expanded tiles" : "", plan->n_splits > 1 ? " + merge" : "");
+             !job.pass.single && params->max_cache_tokens ? " of expanded tiles" : "",
+             plan->n_splits > 1 ? " + merge" : "");
     return SKV_OK;
 }
