@@ -255,13 +255,18 @@ static uint32_t choose_task_heads(const struct skv_attend_params *params, const 
 }
 
 /* Which tiles go in batches. Memory then comes in longer runs, and scores have to wait, which costs more than it brings
- * for records where the processor's own prefetchers do the work, and for dense rows unless they take no time at all. */
+ * where the processor's own prefetchers do the work: for records of few query rows, and for dense rows unless they take
+ * no time at all. */
 static void choose_batches(struct attend_job *job)
 {
     const struct skv_attend_params *params = job->pass.params;
     const struct skv_layout *layout = params->k_pool.layout;
-    if (!job->pass.kernels->habits.streams || params->n_new > 1)
+    if (params->n_new > 1)
         return;
+    if (!job->pass.kernels->habits.streams) {
+        job->pass.batches[SKV_CPU_DENSE] = job->pass.batches[SKV_CPU_RECORDS] = true;
+        return;
+    }
     job->pass.batches[SKV_CPU_DENSE] = job->group == 1 && job->pass.math == SKV_CPU_BF16_DOT;
     job->pass.batches[SKV_CPU_RECORDS] =
         params->max_cache_tokens && job->task_heads > 1 &&
