@@ -107,6 +107,14 @@ INLINE void split_bf16(__m512i x, __m512 *even, __m512 *odd)
     *odd = _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32((int)0xffff0000u)));
 }
 
+/* Bits as a mask straight from memory, which costs Zen 4 half of what it does from a general register. */
+INLINE __mmask16 mask16_from(const uint8_t *at)
+{
+    __mmask16 mask;
+    __asm__("kmovw %1, %0" : "=k"(mask) : "m"(*(const uint8_t(*)[2])at));
+    return mask;
+}
+
 /* The bits of chunk i; those of channels past d, which a damaged bitmap may have, are dropped. */
 INLINE uint32_t load_mask(struct cursor *at, uint32_t d, uint32_t i)
 {
@@ -140,6 +148,8 @@ INLINE void load_chunk(enum row_kind kind, struct cursor *at, uint32_t d, uint32
         }
         return;
     }
+    const uint8_t *bits = at->mask;
+    int whole = d % 32 == 0 || 32 * i + 32 <= d;
     uint32_t mask = load_mask(at, d, i);
 #if defined(__AVX512VBMI2__)
     if (kind == EXPAND16_BF16) {
@@ -155,11 +165,11 @@ INLINE void load_chunk(enum row_kind kind, struct cursor *at, uint32_t d, uint32
         return;
     }
 #endif
-    __mmask16 lower = (__mmask16)mask, upper = (__mmask16)(mask >> 16);
+    __mmask16 lower = whole ? mask16_from(bits) : (__mmask16)mask;
+    __mmask16 upper = whole ? mask16_from(bits + 2) : (__mmask16)(mask >> 16);
     __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)at->value);
-    at->value += 2 * __builtin_popcount(mask & 0xffff);
-    __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)at->value);
-    at->value += 2 * __builtin_popcount(mask >> 16);
+    __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)(at->value + 2 * __builtin_popcount(mask & 0xffff)));
+    at->value += 2 * __builtin_popcount(mask);
 #if defined(__AVX512VBMI2__)
     if (kind == EXPAND16_F16_HALVES) {
         *a = _mm512_cvtph_ps(expand16_half(lower, x));
