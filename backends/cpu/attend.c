@@ -261,7 +261,7 @@ static void choose_batches(struct attend_job *job)
 {
     const struct skv_attend_params *params = job->pass.params;
     const struct skv_layout *layout = params->k_pool.layout;
-    if (params->n_new > 1)
+    if (!job->pass.single)
         return;
     if (!job->pass.kernels->habits.streams) {
         job->pass.batches[SKV_CPU_DENSE] = job->pass.batches[SKV_CPU_RECORDS] = true;

@@ -79,7 +79,10 @@ static int admit_amx(void)
 
 static struct skv_cpu_habits find_habits(void)
 {
-#if defined(SKV_CPU_X86)
+#if defined(SKV_CPU_AMX_EMULATED)
+    /* What has AMX is Intel's. */
+    return (struct skv_cpu_habits){.streams = false, .halves = false};
+#elif defined(SKV_CPU_X86)
     bool amd = __builtin_cpu_is("amd");
     return (struct skv_cpu_habits){.streams = amd, .halves = amd};
 #else

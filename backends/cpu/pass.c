@@ -184,7 +184,7 @@ void skv_cpu_pass_run(const struct skv_cpu_pass *pass, const struct skv_cpu_walk
     find_gap(chunks, n_chunks, &walk);
     uint32_t at = 0, most[SKV_CPU_SOURCE_COUNT];
     for (int source = 0; source < SKV_CPU_SOURCE_COUNT; source++)
-        most[source] = per_head == 1 && pass->batches[source] ? BATCH_TILES : 1;
+        most[source] = pass->batches[source] ? BATCH_TILES : 1;
     struct skv_cpu_tile tiles[BATCH_TILES + 1], *tile[BATCH_TILES + 1];
     struct scratch scratch;
     const uint8_t *v_before = NULL;

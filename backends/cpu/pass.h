@@ -15,7 +15,7 @@ struct skv_cpu_pass {
     const struct skv_attend_params *params;
     enum skv_cpu_math math;
     bool single; /* one chunk takes all query rows of a head, so records go straight to its kernel */
-    /* Of which tiles the K of several comes before their V, where a pass has one chunk for each head. */
+    /* Of which tiles the K of several comes before their V; false unless single. */
     bool batches[SKV_CPU_SOURCE_COUNT];
 };
 

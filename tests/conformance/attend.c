@@ -280,6 +280,16 @@ SUITE_CASE(attend_groups, "attend/groups")
     if (t->limits.group_max < 71)
         suite_skip(t, "groups of 71 are more than the device's %u", t->limits.group_max);
     sweep(t, 14, 56, adjust_groups);
+    /* Sequences and heads enough for work to be cut by sequences alone, query rows for more than one pass of a head. */
+    struct attention a;
+    attention_draw(t, t->limits.head_dim_max < 512 ? t->limits.head_dim_max : 512, &a);
+    a.group = 17;
+    a.n_heads = 2;
+    a.n_seqs = ATTENTION_SEQS_MAX;
+    a.n_new = 1;
+    a.max_cache = 150;
+    if (t->limits.forms >> a.k_layout.form & 1 && t->limits.forms >> a.v_layout.form & 1)
+        attention_test(t, &a);
 }
 
 static void adjust_types(struct suite_context *t, struct attention *a, unsigned i)
