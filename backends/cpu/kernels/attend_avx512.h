@@ -332,54 +332,71 @@ INLINE void qk_many(enum row_kind kind, uint32_t m, const struct skv_cpu_rows *r
     }
 }
 
-/* Channels are taken in passes whose accumulators, m x 2 x chunks vectors, stay in registers. */
+/* Channels are taken in passes whose accumulators, m x 2 x chunks vectors, stay in registers: 16 of them. */
 INLINE void pv_pass(enum row_kind kind, int plain, uint32_t m, uint32_t chunks, uint32_t first_chunk,
                     const struct skv_cpu_rows *row, uint32_t n, const float *s, const float *corr, uint32_t d, float *o,
                     const struct skv_cpu_ahead *ahead)
 {
     uint32_t pad = SKV_CPU_D_PAD(d);
-    __m512 acc[8][8];
+    __m512 acc[8][16];
 #pragma GCC unroll 8
     for (uint32_t g = 0; g < m; g++)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (uint32_t i = 0; i < 2 * chunks; i++)
             acc[g][i] = _mm512_mul_ps(_mm512_load_ps(o + g * pad + 32 * first_chunk + 16 * i), _mm512_set1_ps(corr[g]));
     for (uint32_t t = 0; t < n; t++) {
         struct cursor at = seek(kind, plain ? row->first + t * row->stride : row_at(m, row, t), d, first_chunk);
-        __m512 v[8];
+        __m512 v[16];
         if (first_chunk == 0 && !plain)
             skv_cpu_prefetch(ahead, t);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (uint32_t i = 0; i < chunks; i++)
             load_chunk(kind, &at, d, first_chunk + i, &v[2 * i], &v[2 * i + 1]);
 #pragma GCC unroll 8
         for (uint32_t g = 0; g < m; g++) {
             __m512 weight = _mm512_set1_ps(s[g * SKV_CPU_TILE + t]);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
             for (uint32_t i = 0; i < 2 * chunks; i++)
                 acc[g][i] = _mm512_fmadd_ps(v[i], weight, acc[g][i]);
         }
     }
 #pragma GCC unroll 8
     for (uint32_t g = 0; g < m; g++)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (uint32_t i = 0; i < 2 * chunks; i++)
             _mm512_store_ps(o + g * pad + 32 * first_chunk + 16 * i, acc[g][i]);
 }
 
-/* Channels in passes that keep their accumulators in registers. */
+/* PASS(chunks, first chunk) for all chunks of d channels, in as few passes as registers allow: each goes through the
+ * rows again. The number of chunks is a constant in each. */
+#define IN_PASSES(M, D, PASS)                                 \
+    do {                                                      \
+        const uint32_t all = ((D) + 31) / 32, most = 8 / (M); \
+        uint32_t done = 0;                                    \
+        for (; done + most <= all; done += most)              \
+            PASS(most, done);                                 \
+        switch (all - done) {                                 \
+            LAST_PASS(7, PASS);                               \
+            LAST_PASS(6, PASS);                               \
+            LAST_PASS(5, PASS);                               \
+            LAST_PASS(4, PASS);                               \
+            LAST_PASS(3, PASS);                               \
+            LAST_PASS(2, PASS);                               \
+            LAST_PASS(1, PASS);                               \
+        }                                                     \
+    } while (0)
+#define LAST_PASS(CHUNKS, PASS) \
+    case CHUNKS:                \
+        if (CHUNKS < most)      \
+            PASS(CHUNKS, done); \
+        break
+
 INLINE void pv_passes(enum row_kind kind, int plain, uint32_t m, const struct skv_cpu_rows *row, uint32_t n,
                       const float *s, const float *corr, uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
-    uint32_t n_chunks = (d + 31) / 32, chunks = m <= 2 ? 4 : 8 / m, i = 0;
-    for (; i + chunks <= n_chunks; i += chunks)
-        pv_pass(kind, plain, m, chunks, i, row, n, s, corr, d, o, ahead);
-    if (chunks == 4 && i + 2 <= n_chunks) {
-        pv_pass(kind, plain, m, 2, i, row, n, s, corr, d, o, ahead);
-        i += 2;
-    }
-    if (i < n_chunks)
-        pv_pass(kind, plain, m, 1, i, row, n, s, corr, d, o, ahead);
+#define PASS(CHUNKS, FIRST) pv_pass(kind, plain, m, CHUNKS, FIRST, row, n, s, corr, d, o, ahead)
+    IN_PASSES(m, d, PASS);
+#undef PASS
 }
 
 INLINE void pv_any(enum row_kind kind, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const float *s,

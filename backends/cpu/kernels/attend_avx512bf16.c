@@ -69,10 +69,10 @@ INLINE void pv_pass_dot(int dense, int plain, uint32_t m, uint32_t chunks, uint3
                         uint32_t d, float *o, const struct skv_cpu_ahead *ahead)
 {
     uint32_t pad = SKV_CPU_D_PAD(d);
-    __m512 acc[8][8];
+    __m512 acc[8][16];
 #pragma GCC unroll 8
     for (uint32_t g = 0; g < m; g++)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (uint32_t i = 0; i < 2 * chunks; i++)
             acc[g][i] = _mm512_mul_ps(_mm512_load_ps(o + g * pad + 32 * first_chunk + 16 * i), _mm512_set1_ps(corr[g]));
     for (uint32_t t = 0; t < n; t += 2) {
@@ -82,12 +82,12 @@ INLINE void pv_pass_dot(int dense, int plain, uint32_t m, uint32_t chunks, uint3
         const uint8_t *row1 = plain ? row0 + row->stride : row_at(m, row, partner ? t + 1 : t);
         struct cursor at0 = seek(kind_of(dense), row0, d, first_chunk),
                       at1 = seek(kind_of(dense), row1, d, first_chunk);
-        __m512i v[8];
+        __m512i v[16];
         if (first_chunk == 0 && !plain) {
             skv_cpu_prefetch(ahead, t);
             skv_cpu_prefetch(ahead, t + 1);
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (uint32_t i = 0; i < chunks; i++) {
             __m512i x = load_words(dense, &at0, d, first_chunk + i), y = load_words(dense, &at1, d, first_chunk + i);
             y = partner ? y : _mm512_setzero_si512();
@@ -99,14 +99,14 @@ INLINE void pv_pass_dot(int dense, int plain, uint32_t m, uint32_t chunks, uint3
             uint32_t pair;
             memcpy(&pair, pairs + g * SKV_CPU_TILE + t, sizeof pair);
             __m512i weight = _mm512_set1_epi32((int)pair);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
             for (uint32_t i = 0; i < 2 * chunks; i++)
                 acc[g][i] = dot(acc[g][i], v[i], weight);
         }
     }
 #pragma GCC unroll 8
     for (uint32_t g = 0; g < m; g++)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (uint32_t i = 0; i < 2 * chunks; i++)
             _mm512_store_ps(o + g * pad + 32 * first_chunk + 16 * i, acc[g][i]);
 }
@@ -116,17 +116,11 @@ INLINE void pv_rows_dot(int dense, int plain, uint32_t m, const struct skv_cpu_r
 {
     _Alignas(64) uint16_t pairs[SKV_CPU_M_MAX * SKV_CPU_TILE];
     round_weights(m, n, s, pairs);
-    uint32_t n_chunks = (d + 31) / 32, chunks = m <= 2 ? 4 : 8 / m, i = 0;
     const uint8_t *list[SKV_CPU_TILE];
     const struct skv_cpu_rows rows = listed(m, row, n, list);
-    for (; i + chunks <= n_chunks; i += chunks)
-        pv_pass_dot(dense, plain, m, chunks, i, &rows, n, pairs, corr, d, o, ahead);
-    if (chunks == 4 && i + 2 <= n_chunks) {
-        pv_pass_dot(dense, plain, m, 2, i, &rows, n, pairs, corr, d, o, ahead);
-        i += 2;
-    }
-    for (; i < n_chunks; i++)
-        pv_pass_dot(dense, plain, m, 1, i, &rows, n, pairs, corr, d, o, ahead);
+#define PASS(CHUNKS, FIRST) pv_pass_dot(dense, plain, m, CHUNKS, FIRST, &rows, n, pairs, corr, d, o, ahead)
+    IN_PASSES(m, d, PASS);
+#undef PASS
 }
 
 INLINE void qk_dot(int dense, uint32_t m, const struct skv_cpu_rows *row, uint32_t n, const uint16_t *q, uint32_t d,
