@@ -24,7 +24,6 @@ struct compress_job {
     const struct skv_compress_params *params;
     const int64_t *slots; /* NULL: first_slot + i */
     uint32_t *row_bytes;  /* NULL: not wanted */
-    uint32_t *caps;
     bool measure, stream;
     uint64_t task_stretches;
     _Atomic uint64_t overflow_token; /* lowest token that did not fit, or UINT64_MAX */

@@ -36,6 +36,12 @@ struct sum {
 };
 
 static struct kt_rows rows;
+static struct kt_pen q_pen, qp_pen, s_pen, o_pen, out_pen, corr_pen;
+static double number[KT_ROWS][SKV_HEAD_DIM_MAX];
+static uint8_t kept[KT_ROWS][SKV_HEAD_DIM_MAX];
+static float query[SKV_CPU_M_MAX][SKV_HEAD_DIM_MAX];
+static struct sum state[SKV_CPU_M_MAX][SKV_HEAD_DIM_MAX];
+
 static void enter(const struct skv_cpu_attend *kernel)
 {
     if (kernel->enter)
@@ -47,12 +53,6 @@ static void leave(const struct skv_cpu_attend *kernel)
     if (kernel->leave)
         kernel->leave();
 }
-
-static struct kt_pen q_pen, qp_pen, s_pen, o_pen, out_pen, corr_pen;
-static double number[KT_ROWS][SKV_HEAD_DIM_MAX];
-static uint8_t kept[KT_ROWS][SKV_HEAD_DIM_MAX];
-static float query[SKV_CPU_M_MAX][SKV_HEAD_DIM_MAX];
-static struct sum state[SKV_CPU_M_MAX][SKV_HEAD_DIM_MAX];
 
 static void open_once(void)
 {

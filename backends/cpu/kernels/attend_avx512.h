@@ -107,6 +107,12 @@ INLINE void split_bf16(__m512i x, __m512 *even, __m512 *odd)
     *odd = _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32((int)0xffff0000u)));
 }
 
+/* Whether chunk i has 32 channels; only the last may have fewer. */
+INLINE int is_whole(uint32_t d, uint32_t i)
+{
+    return d % 32 == 0 || 32 * i + 32 <= d;
+}
+
 /* Bits as a mask straight from memory, which costs Zen 4 half of what it does from a general register. */
 INLINE __mmask16 mask16_from(const uint8_t *at)
 {
@@ -120,14 +126,14 @@ INLINE uint32_t load_mask(struct cursor *at, uint32_t d, uint32_t i)
 {
     uint32_t mask = load_u32(at->mask);
     at->mask += 4;
-    return d % 32 && 32 * i + 32 > d ? mask & ((1u << d % 32) - 1) : mask;
+    return is_whole(d, i) ? mask : mask & ((1u << d % 32) - 1);
 }
 
 /* Chunk i of a row whose cursor stands there; moves the cursor to the next. */
 INLINE void load_chunk(enum row_kind kind, struct cursor *at, uint32_t d, uint32_t i, __m512 *a, __m512 *b)
 {
     /* A conversion from memory needs no shuffle of lanes. */
-    if (kind == DENSE_F16 && (d % 32 == 0 || 32 * i + 32 <= d)) {
+    if (kind == DENSE_F16 && is_whole(d, i)) {
         *a = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at->value));
         *b = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(at->value + 32)));
         at->value += 64;
@@ -135,10 +141,10 @@ INLINE void load_chunk(enum row_kind kind, struct cursor *at, uint32_t d, uint32
     }
     if (is_dense(kind)) {
         __m512i x;
-        if (d % 32 && 32 * i + 32 > d)
-            x = _mm512_maskz_loadu_epi16((__mmask32)((1u << d % 32) - 1), at->value);
-        else
+        if (is_whole(d, i))
             x = _mm512_loadu_si512(at->value);
+        else
+            x = _mm512_maskz_loadu_epi16((__mmask32)((1u << d % 32) - 1), at->value);
         at->value += 64;
         if (kind == DENSE_BF16) {
             split_bf16(x, a, b);
@@ -149,7 +155,6 @@ INLINE void load_chunk(enum row_kind kind, struct cursor *at, uint32_t d, uint32
         return;
     }
     const uint8_t *bits = at->mask;
-    int whole = d % 32 == 0 || 32 * i + 32 <= d;
     uint32_t mask = load_mask(at, d, i);
 #if defined(__AVX512VBMI2__)
     if (kind == EXPAND16_BF16) {
@@ -165,8 +170,8 @@ INLINE void load_chunk(enum row_kind kind, struct cursor *at, uint32_t d, uint32
         return;
     }
 #endif
-    __mmask16 lower = whole ? mask16_from(bits) : (__mmask16)mask;
-    __mmask16 upper = whole ? mask16_from(bits + 2) : (__mmask16)(mask >> 16);
+    __mmask16 lower = is_whole(d, i) ? mask16_from(bits) : (__mmask16)mask;
+    __mmask16 upper = is_whole(d, i) ? mask16_from(bits + 2) : (__mmask16)(mask >> 16);
     __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)at->value);
     __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)(at->value + 2 * __builtin_popcount(mask & 0xffff)));
     at->value += 2 * __builtin_popcount(mask);

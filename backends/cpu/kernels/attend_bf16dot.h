@@ -21,9 +21,8 @@ INLINE __m512i load_words(int dense, struct cursor *at, uint32_t d, uint32_t i)
     if (dense) {
         const uint8_t *from = at->value;
         at->value += 64;
-        if (d % 32 && 32 * i + 32 > d)
-            return _mm512_maskz_loadu_epi16((__mmask32)((1u << d % 32) - 1), from);
-        return _mm512_loadu_si512(from);
+        return is_whole(d, i) ? _mm512_loadu_si512(from)
+                              : _mm512_maskz_loadu_epi16((__mmask32)((1u << d % 32) - 1), from);
     }
     uint32_t mask = load_mask(at, d, i);
     __m512i x = expand16((__mmask32)mask, _mm512_loadu_si512(at->value));
